@@ -1,0 +1,44 @@
+"""The command `micrographia`: parses, calls one verb, and turns errors into one sentence and an exit code."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from micrographia.cli.doctor import doctor
+from micrographia.cli.heads import heads
+from micrographia.cli.lens import lens
+from micrographia.cli.models import models
+from micrographia.cli.screen import complain
+from micrographia.errors import MicrographiaError
+
+__all__ = ["app", "main"]
+
+_HELP = """A microscope for language models: look at what a model says layer by layer, at what each attention head
+looks at, and change what happens inside.
+
+Without --model every command uses the embedded SmolLM2-135M-Instruct, which needs no network.
+Results go to stdout, progress and errors to stderr; --json gives every result to other programs.
+Exit code: 0 done, 1 the work failed, 2 the call was wrong."""
+
+app = App(name="micrographia", help=_HELP, help_format="plaintext", version_flags=["--version"])
+for verb in (lens, heads, models, doctor):
+    app.command(verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        complain(f"{error} See micrographia --help.")
+        sys.exit(2)
+    except MicrographiaError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        complain("interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

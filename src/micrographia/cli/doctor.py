@@ -1,0 +1,55 @@
+"""`micrographia doctor`: what is installed, what is missing, what this machine can do, and proof that it works."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from micrographia.cli.screen import print_json, progress, results
+
+__all__ = ["doctor"]
+
+_MARKS = {
+    "ok": ("✓", "green"),
+    "missing": ("·", "yellow"),
+    "failed": ("✗", "bold red"),
+    "fact": (" ", "default"),
+}
+
+
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(help="Print as JSON.", negative="")] = False,
+) -> None:
+    """Say what is installed, what is missing and what this machine can do, and prove it by running a self-test.
+
+    The self-test runs a small random model and the embedded one: sums that must balance, an answer that must come.
+    Exit code 1 if anything that is needed fails.
+    """
+    from micrographia.model.selftest import examine
+
+    with progress() as report:
+        findings = examine(report)
+    if json:
+        print_json(
+            {
+                "healthy": all(finding.state != "failed" for finding in findings),
+                "findings": [{"area": f.area, "name": f.name, "state": f.state, "detail": f.detail} for f in findings],
+            }
+        )
+    else:
+        console = results()
+        for area in dict.fromkeys(finding.area for finding in findings):
+            console.print(Text(area, style="bold"))
+            for finding in findings:
+                if finding.area == area:
+                    _line(console, finding.state, finding.name, finding.detail)
+    if any(finding.state == "failed" for finding in findings):
+        sys.exit(1)
+
+
+def _line(console: Console, state: str, name: str, detail: str) -> None:
+    mark, style = _MARKS[state]
+    console.print(Text.assemble("  ", (mark, style), f" {name:<22} ", (detail, "" if state == "failed" else "dim")))

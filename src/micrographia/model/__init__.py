@@ -1,0 +1,1 @@
+"""The model room: one typed, exact way to look inside a language model and to change what happens there."""

@@ -1,0 +1,268 @@
+"""The frozen linear map of one run.
+
+Hold the attention patterns, the norm scales, the MLP's nonlinear factors and the logits' soft-cap at the values they
+had in one run, and what is left of the model is affine in the residual stream. `Frozen` is that map, part by part:
+
+    resid_pre[l+1] = resid_pre[l] + Σ_h head[l, h] + attn_bias[l] + mlp[l]          (all [pos d_model])
+
+with head[l] = attend(l, resid_pre[l]) + attend_bias(l) and mlp[l] = transform(l, resid_mid[l]) + transform_bias(l).
+On the clean run the sum is exact, and away from it the map is the model with everything nonlinear pinned.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from micrographia.ids import Layer, TokenId
+from micrographia.model.anatomy import Anatomy
+from micrographia.model.forward import activate
+from micrographia.model.model import Model
+from micrographia.model.run import Run
+from micrographia.model.site import Point, Site, points_of
+from micrographia.model.tokens import Prompt
+from micrographia.model.weights import NormWeights, Weights
+
+__all__ = ["Frozen", "FrozenLayer", "LogitReader", "Parts", "freeze"]
+
+Stream: TypeAlias = Float[Tensor, "pos d_model"]
+Scale: TypeAlias = Float[Tensor, "pos one"]
+
+_PINNED = (
+    Point.PATTERN,
+    Point.ATTN_NORM_SCALE,
+    Point.ATTN_POST_NORM_SCALE,
+    Point.MLP_NORM_SCALE,
+    Point.MLP_POST_NORM_SCALE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenLayer:
+    """What one block's nonlinear parts came to in the run; None where the block has no such part."""
+
+    pattern: Float[Tensor, "head query key"]
+    attn_norm_scale: Scale | None
+    attn_post_norm_scale: Scale | None
+    mlp_norm_scale: Scale | None
+    mlp_post_norm_scale: Scale | None
+    slope: Float[Tensor, "pos neuron"]
+    """post / up: act(gate) in a gated MLP, act(up) / up in a plain one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that was added to the residual stream in the run."""
+
+    embed: Stream
+    heads: Float[Tensor, "layer head pos d_model"]
+    attn_biases: Float[Tensor, "layer pos d_model"]
+    mlps: Float[Tensor, "layer pos d_model"]
+
+    def before(self, layer: int) -> Stream:
+        """The residual that block `layer` reads: the sum of all that came before it."""
+        attended = self.heads[:layer].sum((0, 1)) + self.attn_biases[:layer].sum(0)
+        return self.embed + attended + self.mlps[:layer].sum(0)
+
+    def between(self, layer: int) -> Stream:
+        """The residual between attention and MLP of a block."""
+        return self.before(layer) + self.heads[layer].sum(0) + self.attn_biases[layer]
+
+
+@dataclass(frozen=True, slots=True)
+class LogitReader:
+    """A logit read from the residual: direction · residual + bias."""
+
+    direction: Float[Tensor, " d_model"]
+    bias: Float[Tensor, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """One prompt's run, as an affine map."""
+
+    prompt: Prompt
+    anatomy: Anatomy
+    weights: Weights
+    layers: tuple[FrozenLayer, ...]
+    final_norm_scale: Scale
+    logit_slope: Float[Tensor, "pos d_vocab"] | None
+    """Soft-capped over uncapped logit; None where nothing is capped."""
+    embed: Stream
+    residuals: Float[Tensor, "layer pos d_model"]
+    """The clean `resid_pre` of every block, and after them the last `resid_post`."""
+
+    def attend(self, layer: int, x: Stream) -> Float[Tensor, "head pos d_model"]:
+        """What each head writes for a residual x: linear, biases left out."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        return self._write(layer, self._values(layer, _scaled(block.attn_norm, held.attn_norm_scale, x), bias=False))
+
+    def attend_bias(self, layer: int) -> Float[Tensor, "head pos d_model"]:
+        """What each head writes whatever it reads: the biases of its norm and its values, carried by its pattern."""
+        block = self.weights.blocks[layer]
+        constant = torch.zeros_like(self.embed)
+        if block.attn_norm is not None and block.attn_norm.bias is not None:
+            constant = constant + block.attn_norm.bias
+        return self._write(layer, self._values(layer, constant, bias=True))
+
+    def attn_bias(self, layer: int) -> Stream:
+        """The output bias of a block's attention, which belongs to no head."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        bias = block.attn.o.bias
+        if bias is None:
+            return torch.zeros_like(self.embed)
+        return _scaled(block.attn_post_norm, held.attn_post_norm_scale, bias.expand_as(self.embed))
+
+    def transform(self, layer: int, x: Stream) -> Stream:
+        """What the MLP writes for a residual x with its nonlinear factors held: linear, biases left out."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        read = _scaled(block.mlp_norm, held.mlp_norm_scale, x)
+        out = (held.slope * (read @ block.mlp.up.weight.T)) @ block.mlp.down.weight.T
+        return _scaled(block.mlp_post_norm, held.mlp_post_norm_scale, out)
+
+    def transform_bias(self, layer: int) -> Stream:
+        """What the MLP writes whatever it reads."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        constant = torch.zeros_like(self.embed)
+        if block.mlp_norm is not None and block.mlp_norm.bias is not None:
+            constant = constant + block.mlp_norm.bias
+        out = block.mlp.down(held.slope * block.mlp.up(constant))
+        return _scaled(block.mlp_post_norm, held.mlp_post_norm_scale, out)
+
+    def unembed(self, x: Stream) -> Float[Tensor, "pos d_vocab"]:
+        """Logits for a residual x through the held final norm and soft-cap: linear, biases left out."""
+        logits = _scaled(self.weights.final_norm, self.final_norm_scale, x) @ self.weights.unembed.weight.T
+        return logits if self.logit_slope is None else logits * self.logit_slope
+
+    def unembed_bias(self) -> Float[Tensor, "pos d_vocab"]:
+        """The logits of a residual of zero."""
+        bias = self.weights.final_norm.bias
+        constant = torch.zeros_like(self.embed) if bias is None else bias.expand_as(self.embed)
+        logits = self.weights.unembed(constant)
+        return logits if self.logit_slope is None else logits * self.logit_slope
+
+    def heads(self, layer: int) -> Float[Tensor, "head pos d_model"]:
+        """What each head wrote in the clean run."""
+        return self.attend(layer, self.residuals[layer]) + self.attend_bias(layer)
+
+    def mlp(self, layer: int) -> Stream:
+        """What the MLP wrote in the clean run."""
+        return self.transform(layer, self._before_mlp(layer)) + self.transform_bias(layer)
+
+    def neurons(self, layer: int, position: int) -> Float[Tensor, "neuron d_model"]:
+        """What each neuron wrote at one position of the clean run; the MLP's output bias is not among them."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        x = _scaled(block.mlp_norm, held.mlp_norm_scale, self._before_mlp(layer))[position]
+        if block.mlp_norm is not None and block.mlp_norm.bias is not None:
+            x = x + block.mlp_norm.bias
+        written = (held.slope[position] * block.mlp.up(x))[:, None] * block.mlp.down.weight.T
+        scale = held.mlp_post_norm_scale
+        return _scaled(block.mlp_post_norm, None if scale is None else scale[position], written)
+
+    def parts(self) -> Parts:
+        """The clean run, taken apart: embedding, each head, each attention bias, each MLP."""
+        layers = range(self.anatomy.n_layers)
+        return Parts(
+            embed=self.embed,
+            heads=torch.stack([self.heads(layer) for layer in layers]),
+            attn_biases=torch.stack([self.attn_bias(layer) for layer in layers]),
+            mlps=torch.stack([self.mlp(layer) for layer in layers]),
+        )
+
+    def promotes(self, x: Float[Tensor, "part d_model"], position: int) -> Float[Tensor, "part d_vocab"]:
+        """What each vector, written at a position, adds to the logits there through the held final norm."""
+        logits = _scaled(self.weights.final_norm, self.final_norm_scale[position], x) @ self.weights.unembed.weight.T
+        return logits if self.logit_slope is None else logits * self.logit_slope[position]
+
+    def logit_reader(self, position: int, token: TokenId, against: TokenId | None = None) -> LogitReader:
+        """The affine reading of a logit, or of a difference of two, from the last residual at a position."""
+        wanted = [(token, 1.0)] if against is None else [(token, 1.0), (against, -1.0)]
+        norm, unembed = self.weights.final_norm, self.weights.unembed
+        direction, bias = torch.zeros_like(unembed.weight[0]), torch.zeros_like(unembed.weight[0, 0])
+        for one, sign in wanted:
+            weight = sign if self.logit_slope is None else sign * self.logit_slope[position, one]
+            direction = direction + weight * unembed.weight[one]
+            bias = bias if unembed.bias is None else bias + weight * unembed.bias[one]
+        bias = bias if norm.bias is None else bias + direction @ norm.bias
+        read = direction * norm.gain / self.final_norm_scale[position]
+        return LogitReader((read - read.mean() if norm.centred else read).to(direction.dtype), bias)
+
+    def _before_mlp(self, layer: int) -> Stream:
+        x = self.residuals[layer]
+        return x if self.anatomy.parallel else x + self.heads(layer).sum(0) + self.attn_bias(layer)
+
+    def _values(self, layer: int, x: Stream, *, bias: bool) -> Float[Tensor, "head pos d_head"]:
+        """Each query head's mixed values for a normalised input."""
+        a, v = self.anatomy, self.weights.blocks[layer].attn.v
+        values = v(x) if bias else x @ v.weight.T
+        pattern = self.layers[layer].pattern
+        grouped = pattern.view(a.n_kv_heads, a.group, *pattern.shape[1:])
+        by_head = values.view(-1, a.n_kv_heads, a.d_head)
+        return torch.einsum("ngqk,knd->ngqd", grouped, by_head).flatten(0, 1)
+
+    def _write(self, layer: int, z: Float[Tensor, "head pos d_head"]) -> Float[Tensor, "head pos d_model"]:
+        """Through the output matrix and, where there is one, the held norm behind it."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        out = block.attn.o.weight.reshape(-1, self.anatomy.n_heads, self.anatomy.d_head)
+        written = torch.einsum("hpc,dhc->hpd", z, out)
+        return _scaled(block.attn_post_norm, held.attn_post_norm_scale, written)
+
+
+def _scaled(norm: NormWeights | None, scale: Tensor | None, x: Tensor) -> Tensor:
+    """A norm with its scale held: centre, divide, multiply by the gain. No norm changes nothing."""
+    if norm is None or scale is None:
+        return x
+    centred = x - x.mean(-1, keepdim=True) if norm.centred else x
+    return (centred / scale * norm.gain).to(x.dtype)
+
+
+def freeze(model: Model, prompt: str | Prompt) -> Frozen:
+    """Run the model once and keep what its nonlinear parts came to."""
+    a = model.anatomy
+    has = points_of(a)
+    read = [point for point in (*_PINNED, Point.GATE, Point.UP, Point.RESID_PRE) if point in has]
+    last = Site(Point.RESID_POST, Layer(a.n_layers - 1))
+    embeds = [point for point in (Point.EMBED, Point.POS_EMBED) if point in has]
+    behind = [Point.FINAL_NORM_SCALE] if a.logit_cap is None else [Point.FINAL_NORM_SCALE, Point.FINAL_NORM_OUT]
+    run = model.run(prompt, read=[*read, *embeds, last, *behind], logits="none" if a.logit_cap is None else "all")
+    residuals = torch.cat([run.stack(Point.RESID_PRE)[:, 0], run[last]])
+    return Frozen(
+        prompt=run.prompts[0],
+        anatomy=a,
+        weights=model.weights,
+        layers=tuple(_held(run, a, Layer(layer)) for layer in range(a.n_layers)),
+        final_norm_scale=run["final_norm_scale"][0],
+        logit_slope=_logit_slope(run, model),
+        embed=sum((run[Site(point)][0] for point in embeds[1:]), run[Site(embeds[0])][0]),
+        residuals=residuals,
+    )
+
+
+def _held(run: Run, a: Anatomy, layer: Layer) -> FrozenLayer:
+    def one(point: Point) -> Tensor | None:
+        return run.acts[site][0] if (site := Site(point, layer)) in run.acts else None
+
+    up = run[Site(Point.UP, layer)][0]
+    if a.gated:
+        slope = activate(a.activation, run[Site(Point.GATE, layer)][0])
+    else:
+        slope = torch.where(up == 0, torch.zeros_like(up), activate(a.activation, up) / up)
+    return FrozenLayer(
+        pattern=run[Site(Point.PATTERN, layer)][0],
+        attn_norm_scale=one(Point.ATTN_NORM_SCALE),
+        attn_post_norm_scale=one(Point.ATTN_POST_NORM_SCALE),
+        mlp_norm_scale=one(Point.MLP_NORM_SCALE),
+        mlp_post_norm_scale=one(Point.MLP_POST_NORM_SCALE),
+        slope=slope,
+    )
+
+
+def _logit_slope(run: Run, model: Model) -> Float[Tensor, "pos d_vocab"] | None:
+    """Capped over uncapped logit: c·tanh(x/c) / x."""
+    cap = model.anatomy.logit_cap
+    if cap is None:
+        return None
+    uncapped = model.weights.unembed(run["final_norm_out"][0])
+    return torch.where(uncapped == 0, torch.ones_like(uncapped), run.logits[0] / uncapped)
