@@ -41,7 +41,8 @@ clean:  ## remove the environment and everything that was built
 	@rm -rf $(VENV) .cache site dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The last step writes the stamp, and the first removes it: an interrupted set-up is begun again.
+# The last step writes the stamp, and the first removes it: an interrupted set-up is begun again. An
+# environment that works is kept with its interpreter and brought up to date.
 # The build backend is installed beforehand and build isolation is off, because an isolated build
 # does not see the constraints. The model package comes without its dependencies: they compile
 # another inference engine, and nothing here imports it.
@@ -54,7 +55,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 	@rm -f $@
 	@echo "set-up 1/4: virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "set-up 2/4: build tools"
 	@$(call install,-c constraints.txt pip hatchling editables)
 	@echo "set-up 3/4: Micrographia and what it needs (about 2 GB on disk, some minutes)"

@@ -42,7 +42,9 @@ def copying(model: mg.Model, prompts: Sequence[mg.Prompt], edits: Sequence[mg.Ed
 
 def ablation(heads: Heads, reference: mg.Run) -> list[mg.Edit]:
     layers = sorted({layer for layer, _ in heads})
-    return [mg.at(f"z.{layer}", heads=[head for place, head in heads if place == layer]).mean(reference) for layer in layers]
+    return [
+        mg.at(f"z.{layer}", heads=[head for place, head in heads if place == layer]).mean(reference) for layer in layers
+    ]
 
 
 def random_heads(model: mg.Model, like: Heads, draw: int) -> Heads:

@@ -45,8 +45,8 @@ def public(names: Iterator[str]) -> set[str]:
 def declared(source: Source) -> list[str] | None:
     """The value of `__all__`, or nothing where the module has none."""
     for statement in source.tree.body:
-        if isinstance(statement, ast.Assign) and "__all__" in names_bound_by(statement):
-            return list(ast.literal_eval(statement.value))
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and "__all__" in names_bound_by(statement):
+            return list(ast.literal_eval(statement.value or ast.List([])))
     return None
 
 

@@ -98,8 +98,11 @@ def hugging_face(case: str, *, seed: int = 0) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float64).eval()
         generator = torch.Generator().manual_seed(seed)
         for parameter in model.parameters():
-            width = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.3
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * width)
+            drawn = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim > 1:
+                parameter.copy_(drawn * parameter.shape[-1] ** -0.5)
+            else:
+                parameter.add_(drawn * 0.3)
     return model
 
 

@@ -3,15 +3,19 @@
 import torch
 
 from micrographia.ids import TokenId
+from micrographia.model.edits import at
 from micrographia.model.lens import logit_lens, residual_sites
 from micrographia.model.model import Model
+from micrographia.model.tokens import Prompt
 
-PROMPT = "t3 t14 t15 t9 t2"
+
+def prompt(model: Model) -> Prompt:
+    return model.tokenizer.from_ids([3, 14, 15, 9, 2])
 
 
 def test_at_the_last_site_the_lens_is_the_model(model: Model) -> None:
-    lens = logit_lens(model, PROMPT)
-    probabilities = model.run(PROMPT).logits[0].softmax(-1)
+    lens = logit_lens(model, prompt(model))
+    probabilities = model.run(prompt(model)).logits[0].softmax(-1)
     assert torch.allclose(lens.probabilities[-1], probabilities.topk(5).values)
     assert torch.equal(lens.tokens[-1], probabilities.topk(5).indices)
     assert lens.watched == int(probabilities[-1].argmax())
@@ -22,13 +26,11 @@ def test_at_the_last_site_the_lens_is_the_model(model: Model) -> None:
 def test_each_site_is_read_through_its_own_scale(model: Model) -> None:
     """The lens at a site is what the model says when every block behind the site writes nothing."""
     sites = residual_sites(model)
-    lens = logit_lens(model, PROMPT, watch=TokenId(7))
-    run = model.run(PROMPT, read=sites)
+    lens = logit_lens(model, prompt(model), watch=TokenId(7))
+    run = model.run(prompt(model), read=sites)
     for i, site in enumerate(sites):
         last = f"resid_post.{model.anatomy.n_layers - 1}"
-        from micrographia.model.edits import at
-
-        logits = model.run(PROMPT, edit=[at(last).set(run[site])]).logits[0]
+        logits = model.run(prompt(model), edit=[at(last).set(run[site])]).logits[0]
         assert torch.allclose(lens.probability[i], logits.softmax(-1)[:, 7]), site
         assert torch.equal(lens.rank[i], (logits > logits[:, 7:8]).sum(-1)), site
 

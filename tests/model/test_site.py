@@ -56,13 +56,15 @@ def test_families_have_the_points_their_form_says(tiny) -> None:
 
 
 def test_a_layer_belongs_to_points_inside_blocks_only() -> None:
-    with pytest.raises(SiteError, match="written 'resid_post.LAYER'"):
+    with pytest.raises(SiteError, match=r"written 'resid_post\.LAYER'"):
         Site(Point.RESID_POST)
 
 
 def test_the_sites_of_a_model_are_in_the_order_of_its_forward_pass(model: Model) -> None:
     seen: list[Site] = []
-    model.run("t3 t4 t5", readers=dict.fromkeys(model.sites, lambda act, site: seen.append(site)))
+    model.run(
+        model.tokenizer.from_ids([3, 4, 5]), readers=dict.fromkeys(model.sites, lambda act, site: seen.append(site))
+    )
     order = {site: i for i, site in enumerate(seen)}
     assert set(order) == set(model.sites)
     streams = [site for site in model.sites if site.point.value.startswith(("resid", "embed", "logits"))]

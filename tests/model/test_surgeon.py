@@ -24,7 +24,7 @@ def test_zero_set_scale_and_add_do_what_they_say(tiny) -> None:
     clean = model.run(prompt(model), read=["mlp_out.1"])["mlp_out.1"]
     direction = torch.randn(model.anatomy.d_model, dtype=torch.float64)
     assert after(model, at("mlp_out.1").zero(), "mlp_out.1").abs().max() == 0
-    assert torch.equal(after(model, at("mlp_out.1").scale(-2), "mlp_out.1"), clean * -2)
+    assert torch.equal(after(model, at("mlp_out.1").scale(-2.0), "mlp_out.1"), clean * -2)
     assert torch.equal(after(model, at("mlp_out.1").add(direction), "mlp_out.1"), clean + direction)
     assert torch.equal(after(model, at("mlp_out.1").set(direction), "mlp_out.1"), direction.expand_as(clean))
 
@@ -161,7 +161,7 @@ def test_references_that_cannot_serve_are_refused(tiny) -> None:
         model.run(prompt(model), edit=[at("resid_post.1", positions=[0, 1]).resample(short, source=[1])])
     with pytest.raises(EditError, match="no mean over positions"):
         model.run(prompt(model), edit=[at("pattern.1").mean(short)])
-    with pytest.raises(SiteError, match=r"mlp_out.0 was not read.*kept resid_post.1, pattern.1.*read=\['mlp_out.0'\]"):
+    with pytest.raises(SiteError, match=r"mlp_out.0 was not read.*kept pattern.1, resid_post.1.*read=\['mlp_out.0'\]"):
         model.run(prompt(model), edit=[at("mlp_out.0").resample(short)])
     two = model.run([prompt(model), prompt(model)], read=["resid_post.1"])
     with pytest.raises(EditError, match="a reference of 2 prompts cannot serve 3; give 1 or 3"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -29,15 +29,14 @@ class Batch:
     positions: Int[Tensor, "batch pos"]
     lengths: Int[Tensor, " batch"]
 
-    @classmethod
+    @staticmethod
     def of(
-        cls,
         rows: Sequence[Sequence[TokenId]],
         *,
         pad: TokenId,
         side: Side = "right",
         device: torch.device | None = None,
-    ) -> Self:
+    ) -> "Batch":
         """Pad rows to one length. Right padding keeps columns equal to positions."""
         width = max(len(row) for row in rows)
         gaps = [[pad] * (width - len(row)) for row in rows]
@@ -46,7 +45,7 @@ class Batch:
         columns = torch.arange(width, device=device).expand(len(rows), width)
         start = (width - lengths)[:, None] if side == "left" else torch.zeros_like(lengths)[:, None]
         ragged = any(len(row) != width for row in rows)
-        return cls(
+        return Batch(
             ids=torch.tensor(ids, device=device),
             real=(columns >= start) & (columns < start + lengths[:, None]) if ragged else None,
             positions=(columns - start).clamp(min=0),

@@ -156,7 +156,7 @@ def locate(spec: str | None = None, *, progress: store.Progress = store.silent) 
     if spec is None or spec.lower() in (embedded.NAME, embedded.FULL_NAME.lower()):
         return Checkpoint.of(embedded.NAME, embedded.embedded_folder(progress), "embedded")
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if spec and path.is_dir():
         return Checkpoint.of(path.name or str(path.absolute()), path, "folder")
     if path.is_file():
         return _from_file(path, progress)
@@ -172,14 +172,14 @@ def locate(spec: str | None = None, *, progress: store.Progress = store.silent) 
 
 def list_cached() -> tuple[CachedModel, ...]:
     """What lies in our cache and in the hub's, ready to be opened."""
-    from huggingface_hub import CacheNotFound, scan_cache_dir
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
     found: list[CachedModel] = []
     for folder in sorted(models_dir().glob("*")) if models_dir().is_dir() else ():
         if (folder / store.MANIFEST).is_file():
             found.append(CachedModel(folder.name, folder, store.read_manifest(folder).size, "converted"))
     try:
-        repos = sorted(scan_cache_dir().repos, key=lambda repo: repo.repo_id)
+        repos = sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repo: repo.repo_id)
     except CacheNotFound:
         return tuple(found)
     return (

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -88,7 +88,7 @@ def _fill(file: GgufFile, folder: Path, habits: Habits | None, progress: store.P
     total = sum(shard.size for shard in shards)
     todo = [shard for shard in shards if not _finished(folder / shard.name, shard)]
     store.check_room(folder, sum(shard.size for shard in todo))
-    write_tokenizer(file, folder, config)
+    write_tokenizer(file, folder)
     done = total - sum(shard.size for shard in todo)
     for shard in todo:
         _write_shard(file, folder / shard.name, shard, done, total, progress)
@@ -99,11 +99,12 @@ def _fill(file: GgufFile, folder: Path, habits: Habits | None, progress: store.P
         store.write_json(folder / HABITS, habits.model_dump())
 
 
-def _spelled_out(config: Mapping[str, Any]) -> dict[str, Any]:
+def _spelled_out(config: Mapping[str, object]) -> dict[str, object]:
     """The configuration with every default filled in by transformers, so that reading it needs no transformers."""
     from transformers import AutoConfig
 
-    whole = AutoConfig.for_model(**config).to_dict()
+    kind = str(config["model_type"])
+    whole = AutoConfig.for_model(kind, **{key: value for key, value in config.items() if key != "model_type"}).to_dict()
     return {key: value for key, value in whole.items() if key != "transformers_version"} | {
         "architectures": config["architectures"]
     }

@@ -149,7 +149,7 @@ def _gemma2(file: GgufFile) -> dict[str, object]:
 
 
 def _gemma3(file: GgufFile) -> dict[str, object]:
-    local = file.metadata.get("gemma3.rope.freq_base_swa", 10_000.0)
+    local = file.number("gemma3.rope.freq_base_swa", 10_000.0)
     return {
         "hidden_activation": "gelu_pytorch_tanh",
         "layer_types": _layer_types(file, every=6),
@@ -250,7 +250,7 @@ def config_of(file: GgufFile, dialect: Dialect) -> dict[str, object]:
         "model_type": dialect.model_type,
         "dtype": "float32",
         "num_key_value_heads": found["attention.head_count"],
-        **{name: _plain(found[key]) for key, name in names.items() if key in found},
+        **{name: _meant(found[key]) for key, name in names.items() if key in found},
         "head_dim": _d_head(file),
         "vocab_size": file.tensors["token_embd.weight"].shape[0],
         "tie_word_embeddings": "output.weight" not in file.tensors,
@@ -293,9 +293,13 @@ def _gemma_scalar(file: GgufFile, *, largest: int) -> int:
     return _d_head(file)
 
 
-def _plain(value: object) -> object:
+def _meant(value: object) -> object:
+    return _plain(value) if isinstance(value, float) else value
+
+
+def _plain(value: float) -> float:
     """A float32 of the header as the decimal number that was meant: 1e-05, not 9.999999747378752e-06."""
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    return float(str(np.float32(value)))
 
 
 # ---------------------------------------------------------------- rotary scaling
@@ -303,9 +307,9 @@ def _plain(value: object) -> object:
 
 def _rope(file: GgufFile, base: float) -> dict[str, object]:
     prefix = f"{file.arch}.rope."
-    theta = _plain(file.metadata.get(prefix + "freq_base", base))
+    theta = _plain(file.number(prefix + "freq_base", base))
     kind = file.metadata.get(prefix + "scaling.type", "none")
-    factor = _plain(file.metadata.get(prefix + "scaling.factor", 1.0))
+    factor = _plain(file.number(prefix + "scaling.factor", 1.0))
     original = file.whole(prefix + "scaling.original_context_length")
     if "rope_freqs.weight" in file.tensors:
         return {"rope_theta": theta, **_llama3(file, theta)}
@@ -341,6 +345,6 @@ def _long(file: GgufFile, original: int | None) -> dict[str, object]:
         f"{length}_factor": [_plain(float(x)) for x in file.dequantised(f"rope_factors_{length}.weight")]
         for length in ("short", "long")
     }
-    scaling = _plain(file.metadata.get(f"{file.arch}.rope.scaling.attn_factor", 0.0))
+    scaling = _plain(file.number(f"{file.arch}.rope.scaling.attn_factor", 0.0))
     extra = {"attention_factor": scaling} if scaling else {}
     return {"rope_type": "longrope", **factors, "original_max_position_embeddings": original, **extra}

@@ -179,12 +179,12 @@ def _attention(run: Pass, layer: Layer, block: BlockWeights, x: Stream) -> Strea
 def _queries_keys_values(run: Pass, layer: Layer, w: AttentionWeights, x: Stream) -> tuple[Tensor, Tensor, Tensor]:
     gate = run.gate
     q, k, v = (_heads(part(x), run.anatomy.d_head) for part in (w.q, w.k, w.v))
-    v = gate(Point.V, layer, v)
     if w.q_norm is not None and w.k_norm is not None:
         q = _normalise_heads(w.q_norm, q, gate, (Point.Q_NORM_IN, Point.Q_NORM_SCALE, Point.Q), layer)
         k = _normalise_heads(w.k_norm, k, gate, (Point.K_NORM_IN, Point.K_NORM_SCALE, Point.K), layer)
     else:
         q, k = gate(Point.Q, layer, q), gate(Point.K, layer, k)
+    v = gate(Point.V, layer, v)
     rotary = run.anatomy.rotaries[layer]
     if rotary is None:
         return q, k, v

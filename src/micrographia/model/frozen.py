@@ -27,8 +27,8 @@ from micrographia.model.weights import NormWeights, Weights
 
 __all__ = ["Frozen", "FrozenLayer", "LogitReader", "Parts", "freeze"]
 
-Stream: TypeAlias = Float[Tensor, "pos d_model"]
-Scale: TypeAlias = Float[Tensor, "pos one"]
+_Stream: TypeAlias = Float[Tensor, "pos d_model"]
+_Scale: TypeAlias = Float[Tensor, "pos one"]
 
 _PINNED = (
     Point.PATTERN,
@@ -44,10 +44,10 @@ class FrozenLayer:
     """What one block's nonlinear parts came to in the run; None where the block has no such part."""
 
     pattern: Float[Tensor, "head query key"]
-    attn_norm_scale: Scale | None
-    attn_post_norm_scale: Scale | None
-    mlp_norm_scale: Scale | None
-    mlp_post_norm_scale: Scale | None
+    attn_norm_scale: _Scale | None
+    attn_post_norm_scale: _Scale | None
+    mlp_norm_scale: _Scale | None
+    mlp_post_norm_scale: _Scale | None
     slope: Float[Tensor, "pos neuron"]
     """post / up: act(gate) in a gated MLP, act(up) / up in a plain one."""
 
@@ -56,17 +56,17 @@ class FrozenLayer:
 class Parts:
     """Everything that was added to the residual stream in the run."""
 
-    embed: Stream
+    embed: _Stream
     heads: Float[Tensor, "layer head pos d_model"]
     attn_biases: Float[Tensor, "layer pos d_model"]
     mlps: Float[Tensor, "layer pos d_model"]
 
-    def before(self, layer: int) -> Stream:
+    def before(self, layer: int) -> _Stream:
         """The residual that block `layer` reads: the sum of all that came before it."""
         attended = self.heads[:layer].sum((0, 1)) + self.attn_biases[:layer].sum(0)
         return self.embed + attended + self.mlps[:layer].sum(0)
 
-    def between(self, layer: int) -> Stream:
+    def between(self, layer: int) -> _Stream:
         """The residual between attention and MLP of a block."""
         return self.before(layer) + self.heads[layer].sum(0) + self.attn_biases[layer]
 
@@ -87,14 +87,14 @@ class Frozen:
     anatomy: Anatomy
     weights: Weights
     layers: tuple[FrozenLayer, ...]
-    final_norm_scale: Scale
+    final_norm_scale: _Scale
     logit_slope: Float[Tensor, "pos d_vocab"] | None
     """Soft-capped over uncapped logit; None where nothing is capped."""
-    embed: Stream
+    embed: _Stream
     residuals: Float[Tensor, "layer pos d_model"]
     """The clean `resid_pre` of every block, and after them the last `resid_post`."""
 
-    def attend(self, layer: int, x: Stream) -> Float[Tensor, "head pos d_model"]:
+    def attend(self, layer: int, x: _Stream) -> Float[Tensor, "head pos d_model"]:
         """What each head writes for a residual x: linear, biases left out."""
         block, held = self.weights.blocks[layer], self.layers[layer]
         return self._write(layer, self._values(layer, _scaled(block.attn_norm, held.attn_norm_scale, x), bias=False))
@@ -107,7 +107,7 @@ class Frozen:
             constant = constant + block.attn_norm.bias
         return self._write(layer, self._values(layer, constant, bias=True))
 
-    def attn_bias(self, layer: int) -> Stream:
+    def attn_bias(self, layer: int) -> _Stream:
         """The output bias of a block's attention, which belongs to no head."""
         block, held = self.weights.blocks[layer], self.layers[layer]
         bias = block.attn.o.bias
@@ -115,14 +115,14 @@ class Frozen:
             return torch.zeros_like(self.embed)
         return _scaled(block.attn_post_norm, held.attn_post_norm_scale, bias.expand_as(self.embed))
 
-    def transform(self, layer: int, x: Stream) -> Stream:
+    def transform(self, layer: int, x: _Stream) -> _Stream:
         """What the MLP writes for a residual x with its nonlinear factors held: linear, biases left out."""
         block, held = self.weights.blocks[layer], self.layers[layer]
         read = _scaled(block.mlp_norm, held.mlp_norm_scale, x)
         out = (held.slope * (read @ block.mlp.up.weight.T)) @ block.mlp.down.weight.T
         return _scaled(block.mlp_post_norm, held.mlp_post_norm_scale, out)
 
-    def transform_bias(self, layer: int) -> Stream:
+    def transform_bias(self, layer: int) -> _Stream:
         """What the MLP writes whatever it reads."""
         block, held = self.weights.blocks[layer], self.layers[layer]
         constant = torch.zeros_like(self.embed)
@@ -131,7 +131,7 @@ class Frozen:
         out = block.mlp.down(held.slope * block.mlp.up(constant))
         return _scaled(block.mlp_post_norm, held.mlp_post_norm_scale, out)
 
-    def unembed(self, x: Stream) -> Float[Tensor, "pos d_vocab"]:
+    def unembed(self, x: _Stream) -> Float[Tensor, "pos d_vocab"]:
         """Logits for a residual x through the held final norm and soft-cap: linear, biases left out."""
         logits = _scaled(self.weights.final_norm, self.final_norm_scale, x) @ self.weights.unembed.weight.T
         return logits if self.logit_slope is None else logits * self.logit_slope
@@ -147,7 +147,7 @@ class Frozen:
         """What each head wrote in the clean run."""
         return self.attend(layer, self.residuals[layer]) + self.attend_bias(layer)
 
-    def mlp(self, layer: int) -> Stream:
+    def mlp(self, layer: int) -> _Stream:
         """What the MLP wrote in the clean run."""
         return self.transform(layer, self._before_mlp(layer)) + self.transform_bias(layer)
 
@@ -189,11 +189,11 @@ class Frozen:
         read = direction * norm.gain / self.final_norm_scale[position]
         return LogitReader((read - read.mean() if norm.centred else read).to(direction.dtype), bias)
 
-    def _before_mlp(self, layer: int) -> Stream:
+    def _before_mlp(self, layer: int) -> _Stream:
         x = self.residuals[layer]
         return x if self.anatomy.parallel else x + self.heads(layer).sum(0) + self.attn_bias(layer)
 
-    def _values(self, layer: int, x: Stream, *, bias: bool) -> Float[Tensor, "head pos d_head"]:
+    def _values(self, layer: int, x: _Stream, *, bias: bool) -> Float[Tensor, "head pos d_head"]:
         """Each query head's mixed values for a normalised input."""
         a, v = self.anatomy, self.weights.blocks[layer].attn.v
         values = v(x) if bias else x @ v.weight.T

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,13 @@ class GgufFile:
         if value is not None and not isinstance(value, int):
             raise ModelFileError(f"{self.path} has {value!r} under {key!r}, where a whole number belongs.")
         return value
+
+    def number(self, key: str, default: float) -> float:
+        """A number, whole or not."""
+        value = self.metadata.get(key, default)
+        if not isinstance(value, (int, float)):
+            raise ModelFileError(f"{self.path} has {value!r} under {key!r}, where a number belongs.")
+        return float(value)
 
     def dequantised(self, name: str) -> NDArray[np.float32]:
         """A tensor in float32, in Hugging Face's order of dimensions, otherwise as the file has it."""
@@ -172,7 +179,7 @@ class _Cursor:
     def __init__(self, path: Path, data: mmap.mmap, at: int) -> None:
         self.path, self.data, self.at = path, data, at
 
-    def unpack(self, form: str) -> tuple[int, ...]:
+    def unpack(self, form: str) -> tuple[Any, ...]:
         found = struct.unpack_from("<" + form, self.data, self.at)
         self.at += struct.calcsize("<" + form)
         return found

@@ -23,10 +23,10 @@ _WHOLE_WORDS_FIRST = ("llama3", "llama-v3", "llama-bpe", "falcon3", "tekken")
 """A word that is in the vocabulary is not merged up from its letters; these also begin with a BOS token."""
 
 
-def write_tokenizer(file: GgufFile, folder: Path, *, context: int) -> None:
+def write_tokenizer(file: GgufFile, folder: Path) -> None:
     """Write both files into a folder."""
     backend = _backend(file)
-    write_json(folder / "tokenizer_config.json", _config(file, context))
+    write_json(folder / "tokenizer_config.json", _config(file))
     (folder / "tokenizer.json").write_text(backend.to_str(), encoding="utf-8")
 
 
@@ -91,14 +91,14 @@ def _add_marked(backend: Tokenizer, file: GgufFile) -> None:
     backend.add_tokens([AddedToken(text, normalized=False, special=False) for text in defined])
 
 
-def _config(file: GgufFile, context: int) -> dict[str, object]:
+def _config(file: GgufFile) -> dict[str, object]:
     tokens = file.texts("tokenizer.ggml.tokens")
     pre = file.metadata.get("tokenizer.ggml.pre")
     begins = file.text("tokenizer.ggml.model") == "llama" or pre in _WHOLE_WORDS_FIRST
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
-        "model_max_length": context,
+        "model_max_length": file.whole(f"{file.arch}.context_length"),
         "add_bos_token": file.metadata.get("tokenizer.ggml.add_bos_token", begins),
         "add_eos_token": file.metadata.get("tokenizer.ggml.add_eos_token", False),
     }

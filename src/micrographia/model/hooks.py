@@ -10,7 +10,7 @@ from micrographia.errors import EditError
 from micrographia.ids import Layer
 from micrographia.model.site import AXES, Point, Site
 
-__all__ = ["Editor", "Gate", "Hook", "Hooks", "Reader", "joined"]
+__all__ = ["Editor", "Gate", "Hook", "Hooks", "Reader", "checked", "joined"]
 
 
 @runtime_checkable
@@ -64,7 +64,7 @@ class Gate:
             return act
         site = Site(point, layer)
         for editor in editors or ():
-            act = _checked(editor(act, site), act, site)
+            act = checked(editor(act, site), act, site)
         for reader in readers or ():
             reader(act, site)
         return act
@@ -77,7 +77,8 @@ class Gate:
         return (point, layer) in self._editors
 
 
-def _checked(new: object, old: Tensor, site: Site) -> Tensor:
+def checked(new: object, old: Tensor, site: Site) -> Tensor:
+    """What an editor returned, if the model can go on with it."""
     if not isinstance(new, Tensor):
         raise EditError(f"The editor at {site} returned {type(new).__name__}; it must return the new activation.")
     if new.shape != old.shape:

@@ -41,22 +41,14 @@ def fetch(identity: str, revision: str | None) -> Path:
             return _snapshot(identity, revision)
     except errors.HFValidationError as error:
         raise ModelNameError(f"{identity!r} is not a name that the hub allows: {error}") from error
-    except errors.GatedRepoError as error:
-        raise ModelNameError(
-            f"{identity} is gated: accept its terms on its page of the hub, then log in: hf auth login"
-        ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelNameError(
             f"{identity} has no revision {revision!r}. Leave '@{revision}' out for the newest."
         ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelNameError(
-            f"The hub has no model {identity!r}, or it is private and you are not logged in (hf auth login)."
-        ) from error
     except (OSError, network) as error:
         kept = _kept(identity, revision)
         if kept is None:
-            raise _offline(identity, revision, error) from error
+            raise _unreached(identity, revision, error) from error
         return kept
 
 
@@ -82,11 +74,21 @@ def _hub_cache() -> str:
     return constants.HF_HUB_CACHE
 
 
-def _offline(identity: str, revision: str | None, error: Exception) -> OfflineError:
+def _unreached(identity: str, revision: str | None, error: Exception) -> ModelNameError | OfflineError:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return ModelNameError(
+            f"{identity} is gated: accept its terms on its page of the hub, then log in: hf auth login"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelNameError(
+            f"The hub has no model {identity!r}, or it is private and you are not logged in: hf auth login"
+        )
     at = f" --revision {revision}" if revision else ""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return OfflineError(
         f"{identity} is not in the hub's cache ({_hub_cache()}) and the hub cannot be reached ({reason}): "
-        "use the embedded model ('smollm2'), a local folder or .gguf file, or run 'hf download {identity}"
-        f"{at}' on a machine with a network and copy the folder here."
+        "use the embedded model ('smollm2'), a local folder or .gguf file, or run "
+        f"'hf download {identity}{at}' on a machine with a network and copy the folder here."
     )

@@ -17,6 +17,10 @@ from micrographia.model.tokens import Prompt
 __all__ = ["Lens", "logit_lens", "residual_sites"]
 
 
+_ROWS_AT_ONCE = 256
+"""The output matrix is read once for so many residuals: one pass per site would be bound by memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lens:
     """The likeliest tokens at every residual site and position, and how a watched token fares there."""
@@ -48,41 +52,42 @@ def logit_lens(
     sites: Sequence[Site] | None = None,
     top: int = 5,
 ) -> Lens:
-    """Read the residual stream through the final norm and the output matrix, at every site as it passes.
+    """Read the residual stream through the final norm and the output matrix, at every site.
 
     Each site is normalised by its own scale; at the last one the lens is the model's own output.
     """
     chosen = residual_sites(model) if sites is None else tuple(sites)
+    run = model.run(prompt, read=chosen, logits="last" if watch is None else "none")
     if watch is None:
-        run = model.run(prompt, logits="last")
-        prompt, watch = run.prompts[0], TokenId(int(run.last_logits()[0].argmax()))
-    rows: dict[Site, _Row] = {}
-
-    def look(act: Tensor, site: Site, /) -> None:
-        rows[site] = _row(unembed(model.weights, model.anatomy, act, Gate(Hooks()))[0], watch, top)
-
-    run = model.run(prompt, readers=dict.fromkeys(chosen, look), logits="none")
-    ordered = [rows[site] for site in chosen]
+        watch = TokenId(int(run.last_logits()[0].argmax()))
+    residuals = torch.cat([run[site][0] for site in chosen])
+    starts = range(0, len(residuals), _ROWS_AT_ONCE)
+    parts = [_row(_logits(model, residuals[i : i + _ROWS_AT_ONCE]), watch, top) for i in starts]
+    shape = (len(chosen), len(run.prompts[0].ids))
     return Lens(
         prompt=run.prompts[0],
         sites=chosen,
-        tokens=torch.stack([row.tokens for row in ordered]),
-        probabilities=torch.stack([row.probabilities for row in ordered]),
+        tokens=torch.cat([part.tokens for part in parts]).view(*shape, -1),
+        probabilities=torch.cat([part.probabilities for part in parts]).view(*shape, -1),
         watched=watch,
-        rank=torch.stack([row.rank for row in ordered]),
-        probability=torch.stack([row.probability for row in ordered]),
+        rank=torch.cat([part.rank for part in parts]).view(shape),
+        probability=torch.cat([part.probability for part in parts]).view(shape),
     )
+
+
+def _logits(model: Model, rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+    return unembed(model.weights, model.anatomy, rows[None], Gate(Hooks()))[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    tokens: Int[Tensor, "pos top"]
-    probabilities: Float[Tensor, "pos top"]
-    rank: Int[Tensor, " pos"]
-    probability: Float[Tensor, " pos"]
+    tokens: Int[Tensor, "row top"]
+    probabilities: Float[Tensor, "row top"]
+    rank: Int[Tensor, " row"]
+    probability: Float[Tensor, " row"]
 
 
-def _row(logits: Float[Tensor, "pos d_vocab"], watch: TokenId, top: int) -> _Row:
+def _row(logits: Float[Tensor, "row d_vocab"], watch: TokenId, top: int) -> _Row:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     probabilities = logits.softmax(-1)
     best = probabilities.topk(min(top, logits.shape[-1]), dim=-1)

@@ -9,11 +9,11 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from tokenizers import Tokenizer as Backend
 
-__all__ = ["Spelling", "shown", "spelling_of", "token_bytes", "token_text"]
+__all__ = ["Spelling", "shown", "spelling_of", "token_bytes", "token_text", "unwritable_bytes"]
 
 _SPACE = "▁"
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -27,6 +27,7 @@ class Spelling(StrEnum):
     PLAIN = "plain"
 
 
+@runtime_checkable
 class _Decoder(Protocol):
     """What is used of a decoder of the tokenizers library: its state is JSON."""
 
@@ -65,6 +66,13 @@ def token_text(raw: bytes, spelling: Spelling) -> str | None:
     except UnicodeDecodeError:
         return f"<0x{raw[0]:02X}>" if len(raw) == 1 else None
     return text.replace(" ", _SPACE) if spelling is Spelling.SENTENCEPIECE else text
+
+
+def unwritable_bytes(backend: Backend, spelling: Spelling) -> frozenset[int]:
+    """Bytes that a byte-level vocabulary has no letter for: the tokenizer would drop them without a word."""
+    if spelling is not Spelling.BYTE_LEVEL:
+        return frozenset()
+    return frozenset(byte for byte, letter in _LETTER_OF.items() if backend.token_to_id(letter) is None)
 
 
 def shown(raw: bytes) -> str:

@@ -168,8 +168,9 @@ def _hero(progress: Progress) -> Finding:
 def _imbalance(model: Model) -> float:
     """How far the sum of all parts is from the last residual, relative to its norm."""
     frozen = freeze(model, HERO)
-    written = frozen.parts().before(model.anatomy.n_layers)
-    return float((written - frozen.residuals[-1]).norm() / frozen.residuals[-1].norm())
+    last = frozen.residuals[-1]
+    gap = frozen.parts().before(model.anatomy.n_layers) - last
+    return float(torch.linalg.vector_norm(gap) / torch.linalg.vector_norm(last))
 
 
 def _tiny_anatomy() -> Anatomy:
@@ -208,7 +209,7 @@ def _tiny_weights(a: Anatomy, device: torch.device, dtype: torch.dtype) -> Weigh
 
     def random(*shape: int) -> torch.Tensor:
         drawn = torch.randn(*shape, generator=generator, dtype=torch.float64)
-        return (drawn / math.sqrt(shape[-1])).to(device, dtype)
+        return drawn.div(math.sqrt(shape[-1])).to(device, dtype)
 
     def norm() -> NormWeights:
         return NormWeights(1 + random(a.d_model), None, a.eps, centred=False)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Self
 
 from micrographia.errors import SiteError
 from micrographia.ids import Layer
@@ -115,13 +114,13 @@ class Site:
     def __str__(self) -> str:
         return str(self.point) if self.layer is None else f"{self.point}.{self.layer}"
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    def parse(text: str) -> "Site":
         """Read `resid_post.3` or `logits`."""
         name, dot, layer = text.partition(".")
         if name not in _NAMED or (dot and not layer.isdecimal()):
             raise SiteError(_unknown(text, name, Point))
-        return cls(_NAMED[name], Layer(int(layer)) if dot else None)
+        return Site(_NAMED[name], Layer(int(layer)) if dot else None)
 
 
 def points_of(anatomy: Anatomy) -> tuple[Point, ...]:

@@ -12,7 +12,7 @@ from micrographia.errors import EditError
 from micrographia.model.anatomy import Anatomy
 from micrographia.model.batch import Batch
 from micrographia.model.edits import Add, Apply, At, Edit, Mean, Positions, Replace, Resample, Scale
-from micrographia.model.hooks import Editor
+from micrographia.model.hooks import Editor, checked
 from micrographia.model.run import Run
 from micrographia.model.site import AXES, Site
 
@@ -68,7 +68,7 @@ class _Surgeon:
     def __call__(self, act: Tensor, site: Site, /) -> Tensor:
         new = self._changed(act, site)
         mask = _mask(self.edit.where, site, act, self.batch)
-        return new if mask is None or new.shape != act.shape else torch.where(mask, new, act)
+        return new if mask is None else torch.where(mask, new, act)
 
     def _changed(self, act: Tensor, site: Site) -> Tensor:
         change = self.edit.change
@@ -84,7 +84,7 @@ class _Surgeon:
             case Resample(reference, source):
                 return _resampled(reference, source, self.edit.where.positions, site, act, self.batch)
             case Apply(editor):
-                return editor(act, site)
+                return checked(editor(act, site), act, site)
             case _:
                 assert_never(change)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol, cast, final
+from typing import Protocol, cast, final, runtime_checkable
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -13,10 +13,12 @@ from micrographia.store import removal_line
 __all__ = ["TensorFiles"]
 
 
+@runtime_checkable
 class _Slice(Protocol):
     def get_shape(self) -> list[int]: ...
 
 
+@runtime_checkable
 class _File(Protocol):
     """What is used of an open safetensors file."""
 

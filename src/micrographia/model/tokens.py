@@ -8,14 +8,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, cast, final
+from typing import Literal, Protocol, TypeAlias, cast, final, runtime_checkable
 
 from tokenizers import Tokenizer as Backend
 
 from micrographia.errors import ModelFileError, PromptError, UnsupportedError
 from micrographia.ids import TokenId
 from micrographia.model.checkpoint import Checkpoint
-from micrographia.model.pieces import Spelling, shown, spelling_of, token_bytes, token_text
+from micrographia.model.pieces import (
+    Spelling,
+    shown,
+    spelling_of,
+    token_bytes,
+    token_text,
+    unwritable_bytes,
+)
 
 __all__ = ["Bos", "BosPolicy", "ChatMessage", "Prompt", "Tokenizer"]
 
@@ -46,6 +53,7 @@ class BosPolicy:
     source: Literal["checkpoint", "tokenizer"]
 
 
+@runtime_checkable
 class _Whole(Protocol):
     """What is used of transformers' tokenizer."""
 
@@ -68,7 +76,18 @@ class _Whole(Protocol):
 class Tokenizer:
     """A checkpoint's tokenizer. `load` makes one."""
 
-    __slots__ = ("_added", "_backend", "_spelling", "_whole", "bos", "context", "d_vocab", "ends", "name")
+    __slots__ = (
+        "_added",
+        "_backend",
+        "_spelling",
+        "_unwritable",
+        "_whole",
+        "bos",
+        "context",
+        "d_vocab",
+        "ends",
+        "name",
+    )
 
     def __init__(
         self,
@@ -90,6 +109,7 @@ class Tokenizer:
         self._backend = backend
         self._whole = whole
         self._spelling: Spelling = spelling_of(backend)
+        self._unwritable = unwritable_bytes(backend, self._spelling)
         self._added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
 
     @staticmethod
@@ -116,6 +136,7 @@ class Tokenizer:
         """Tokenise plain text. What stands in front is put there once, even if the text begins with it."""
         if not text:
             raise PromptError("The prompt is empty. Write at least one character of text.")
+        self._check_written(text)
         return self._prompt(text, self._encode(text), self.front(bos))
 
     def chat(self, messages: Sequence[ChatMessage]) -> Prompt:
@@ -127,6 +148,7 @@ class Tokenizer:
         if not whole.chat_template:
             raise PromptError(f"{self.name} has no chat template. Write the conversation as a plain prompt.")
         text = _rendered(whole, _checked(messages), self.name)
+        self._check_written(text)
         ids = self._encode(text)
         prompt = self._prompt(text, ids, ())
         front = self.bos.ids
@@ -179,7 +201,10 @@ class Tokenizer:
         return tuple(self.piece(i) for i in ids)
 
     def encode(self, text: str) -> list[TokenId]:
-        """The bare ids of a text of any length: nothing in front, no limit. For a corpus cut up later."""
+        """The bare ids of a text of any length: nothing in front, no limit. For a corpus cut up later.
+
+        A character that the vocabulary cannot write is dropped here; `prompt` refuses it.
+        """
         return self._encode(text)
 
     def ordinary(self) -> list[TokenId]:
@@ -193,10 +218,7 @@ class Tokenizer:
     # ------------------------------------------------------------ parts
 
     def _encode(self, text: str) -> list[TokenId]:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise PromptError(f"The text holds {text[error.start]!r}, half a character: it is not Unicode.") from error
+        _utf8(text)
         return [TokenId(i) for i in self._backend.encode(text, add_special_tokens=False).ids]
 
     def _prompt(self, text: str, ids: list[TokenId], front: tuple[TokenId, ...]) -> Prompt:
@@ -211,6 +233,13 @@ class Tokenizer:
         if bos == "auto":
             return self.bos.ids
         return () if bos == "none" else (self.token(bos),)
+
+    def _check_written(self, text: str) -> None:
+        """Refuse characters that the tokenizer would drop without a word."""
+        lost = [c for c in dict.fromkeys(text) if self._unwritable.intersection(_utf8(c))] if self._unwritable else []
+        if lost:
+            listed = ", ".join(f"U+{ord(c):04X}" for c in lost)
+            raise PromptError(f"{self.name} has no tokens for {listed}, and would drop it. Leave it out of the text.")
 
     def _find(self, text: str) -> TokenId | None:
         """The token of exactly these characters."""
@@ -228,6 +257,15 @@ class Tokenizer:
         other = [near for near in (" " + text, text.strip()) if near != text and self._find(near) is not None]
         hint = f" {other[0]!r} is one token: write that." if other else " Choose one of its pieces, or give an id."
         return f"{text!r} is {len(ids)} tokens for {self.name}, not one: {listed}.{hint}"
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"The text holds {text[error.start]!r}, which is half a character: it is not Unicode."
+        ) from error
 
 
 def _begins(ids: Sequence[TokenId], front: tuple[TokenId, ...]) -> bool:

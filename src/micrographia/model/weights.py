@@ -1,13 +1,12 @@
 """A model's tensors, each under the name of the part it is. Linear maps are `[out, in]`, as on disk."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["AttentionWeights", "BlockWeights", "Linear", "MlpWeights", "NormWeights", "Weights", "tensors_of"]
+__all__ = ["AttentionWeights", "BlockWeights", "Linear", "MlpWeights", "NormWeights", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +72,3 @@ class Weights:
     blocks: tuple[BlockWeights, ...]
     final_norm: NormWeights
     unembed: Linear
-
-
-def tensors_of(part: object) -> Iterator[Tensor]:
-    """Every tensor under a part, in order; a tied tensor comes as often as it is used."""
-    if isinstance(part, Tensor):
-        yield part
-    elif isinstance(part, tuple):
-        for item in part:  # pyright: ignore[reportUnknownVariableType]
-            yield from tensors_of(item)  # pyright: ignore[reportUnknownArgumentType]
-    elif is_dataclass(part):
-        for field in fields(part):
-            yield from tensors_of(getattr(part, field.name))
