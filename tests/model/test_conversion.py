@@ -102,12 +102,6 @@ def test_an_unknown_architecture_is_answered_with_those_that_are_read(tmp_path: 
         locate(str(path))
 
 
-def test_an_unknown_cut_of_text_is_refused_by_name(tmp_path: Path) -> None:
-    path = llama_with(tmp_path, pre="no-such-cut")
-    with pytest.raises(UnsupportedError, match="cuts text by 'no-such-cut'"):
-        locate(path)
-
-
 def test_llama_3_s_table_of_divisors_becomes_its_rule(tmp_path: Path) -> None:
     rule = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     rule |= {"original_max_position_embeddings": 8192, "rope_theta": 500_000.0}

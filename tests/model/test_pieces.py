@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 
-from micrographia.model.pieces import Spelling, shown, spelling_of, token_bytes, token_text
+from micrographia.model.pieces import Spelling, shown, spelling_of, spellings_of, token_bytes
 from tests.model.tiny_gguf import byte_letters
 
 
@@ -37,22 +37,22 @@ def test_nothing_invisible_is_ever_shown(raw: bytes) -> None:
 
 @given(raw=st.binary(max_size=40))
 def test_byte_level_letters_are_a_bijection(raw: bytes) -> None:
-    letters = token_text(raw, Spelling.BYTE_LEVEL)
+    (letters,) = spellings_of(raw, Spelling.BYTE_LEVEL)
     assert letters == "".join(byte_letters()[byte] for byte in raw)
     assert token_bytes(letters, Spelling.BYTE_LEVEL) == raw
 
 
 @given(text=st.text().filter(lambda text: "▁" not in text and not text.startswith("<0x")))
 def test_sentencepiece_spelling_is_a_bijection_on_text(text: str) -> None:
-    entry = token_text(text.encode(), Spelling.SENTENCEPIECE)
-    assert entry is not None
-    assert token_bytes(entry, Spelling.SENTENCEPIECE) == text.encode()
+    for entry in spellings_of(text.encode(), Spelling.SENTENCEPIECE):
+        assert token_bytes(entry, Spelling.SENTENCEPIECE) == text.encode()
 
 
 def test_a_sentencepiece_byte_is_a_byte() -> None:
     assert token_bytes("<0xE2>", Spelling.SENTENCEPIECE) == b"\xe2"
-    assert token_text(b"\xe2", Spelling.SENTENCEPIECE) == "<0xE2>"
-    assert token_text(b"\xe2\x82", Spelling.SENTENCEPIECE) is None
+    assert spellings_of(b"\xe2", Spelling.SENTENCEPIECE) == ("<0xE2>",)
+    assert spellings_of(b"\n", Spelling.SENTENCEPIECE) == ("\n", "<0x0A>")
+    assert spellings_of(b"\xe2\x82", Spelling.SENTENCEPIECE) == ()
 
 
 @pytest.mark.parametrize(

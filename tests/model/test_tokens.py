@@ -114,7 +114,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(smollm: To
 def test_characters_that_would_be_dropped_are_refused_by_name(smollm: Tokenizer) -> None:
     with pytest.raises(PromptError, match=r"no tokens for U\+0004, U\+40000, and would drop"):
         smollm.prompt("a\x04b\U00040000")
-    assert smollm.encode("a\x04b") == smollm.encode("ab")[:0] + [*smollm.encode("a"), *smollm.encode("b")]
+    assert smollm.encode("a\x04b") == [*smollm.encode("a"), *smollm.encode("b")]
 
 
 def test_half_a_character_is_refused(smollm: Tokenizer) -> None:
@@ -249,7 +249,8 @@ def test_the_embedded_tokenizer_needs_neither_transformers_nor_a_second(smollm: 
     Tokenizer.load(locate(None))
     assert time.process_time() - begun < 2
     code = (
-        "import sys\nfrom micrographia.model.checkpoint import locate\nfrom micrographia.model.tokens import Tokenizer\n"
+        "import sys\nfrom micrographia.model.checkpoint import locate\n"
+        "from micrographia.model.tokens import Tokenizer\n"
         "Tokenizer.load(locate(None)).prompt('a')\nprint('transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -168,15 +168,16 @@ def _add_tokenizer(writer: gguf.GGUFWriter, size: int, model: str, pre: str) -> 
         kinds = [3, 3, 3] + [1] * (len(tokens) - 3)
         writer.add_token_merges(["Ġ a", "Ġ b", "a b", "1 2"])
     else:
-        tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁ab", "ab"]
-        kinds = [2, 3, 3] + [6] * 256 + [1] * 6
-        writer.add_token_scores([0.0] * 259 + [-3.0, -4.0, -5.0, -1.0, -2.0, -1.5])
-        writer.add_unk_token_id(0)
+        special = ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"] if model == "gemma" else ["<unk>", "<s>", "</s>"]
+        tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁ab", "ab"]
+        kinds = [3] * len(special) + [6] * 256 + [1] * 6
+        writer.add_token_scores([0.0] * (256 + len(special)) + [-3.0, -4.0, -5.0, -1.0, -2.0, -1.5])
+        writer.add_unk_token_id(special.index("<unk>"))
     padding = [f"<unused{i}>" for i in range(size - len(tokens))]
-    if model == "llama":
+    if model != "gpt2":
         scores = [-100.0] * len(padding)
         writer.kv_data[-1]["tokenizer.ggml.scores"].value.extend(scores)
-    writer.add_tokenizer_model(model)
+    writer.add_tokenizer_model("gpt2" if model == "gpt2" else "llama")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list([*tokens, *padding])
     writer.add_token_types([*kinds, *([4] * len(padding))])

@@ -19,9 +19,10 @@ looks at, and change what happens inside.
 
 Without --model every command uses the embedded SmolLM2-135M-Instruct, which needs no network.
 Results go to stdout, progress and errors to stderr; --json gives every result to other programs.
+
 Exit code: 0 done, 1 the work failed, 2 the call was wrong."""
 
-app = App(name="micrographia", help=_HELP, help_format="plaintext", version_flags=["--version"])
+app = App(name="micrographia", help=_HELP, help_format="markdown", version_flags=["--version"])
 for verb in (lens, heads, models, doctor):
     app.command(verb)
 

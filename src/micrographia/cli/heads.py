@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
@@ -29,11 +29,16 @@ def heads(
     /,
     *,
     corpus: Annotated[Path | None, Parameter(help="A text file to score the heads on, instead of a prompt.")] = None,
-    sample: Annotated[int, Parameter(help=f"How many pieces of {_CHUNK} tokens of the corpus to read.")] = 32,
+    sample: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=1), help=f"How many pieces of {_CHUNK} tokens of the corpus to read."
+        ),
+    ] = 32,
     sort: Annotated[
         Literal["induction", "previous", "first", "entropy"], Parameter(help="The score to sort by.")
     ] = "induction",
-    top: Annotated[int, Parameter(help="How many heads to show.")] = 20,
+    top: Annotated[int, Parameter(validator=validators.Number(gte=1), help="How many heads to show.")] = 20,
     seed: Annotated[int, Parameter(help="Which pieces are drawn, and which random tokens.")] = 0,
     json: Annotated[bool, Parameter(help="Print every head as JSON.", negative="")] = False,
     prompt_options: PromptOptions = PromptOptions(),
@@ -46,8 +51,8 @@ def heads(
     Each score stands beside what uniform attention would get. With a prompt, the last column shows the tokens that the
     head's output promotes at the last position.
 
-    micrographia heads "When Mary and John went to the store, John gave a drink to"
-    micrographia heads --corpus book.txt --sort previous
+        micrographia heads "When Mary and John went to the store, John gave a drink to"
+        micrographia heads --corpus book.txt --sort previous
     """
     if (prompt is None) == (corpus is None):
         raise CallError('Give either a prompt or --corpus FILE, as in: micrographia heads "The cat sat on the mat".')

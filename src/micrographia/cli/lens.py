@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +28,9 @@ def lens(
             help='The token whose rank and probability are followed, such as " French". Default: the model\'s answer.'
         ),
     ] = None,
-    top: Annotated[int, Parameter(help="How many tokens per place --json gives.")] = 5,
+    top: Annotated[
+        int, Parameter(validator=validators.Number(gte=1), help="How many tokens per place --json gives.")
+    ] = 5,
     between: Annotated[bool, Parameter(help="Show the residual between attention and MLP too.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     prompt_options: PromptOptions = PromptOptions(),
@@ -39,7 +41,7 @@ def lens(
     One row per layer, one column per token; a cell is the likeliest next token there. On the right: the rank and
     probability of the watched token at the last position.
 
-    micrographia lens "The capital of France is" --watch " Paris"
+        micrographia lens "The capital of France is" --watch " Paris"
     """
     scope = model_options.open()
     found = scope.lens(prompt_options.read(scope, prompt), watch=watch, top=top)
@@ -50,7 +52,7 @@ def lens(
     rows = [i for i, site in enumerate(found.sites) if between or site.point.value != "resid_mid"]
     shown = _columns_that_fit(found, console.width)
     console.print(_table(scope, found, rows, shown))
-    console.print(_caption(scope, found, len(shown)))
+    console.print(_caption(scope, found, len(shown), watch))
 
 
 def _columns_that_fit(found: "Lens", width: int) -> range:
@@ -85,18 +87,19 @@ def _table(scope: "Microscope", found: "Lens", rows: list[int], shown: range) ->
     return table
 
 
-def _caption(scope: "Microscope", found: "Lens", n_shown: int) -> Text:
+def _caption(scope: "Microscope", found: "Lens", n_shown: int, watch: str | None) -> Text:
     answers = ", ".join(
         f"{scope.model.tokenizer.piece(int(token))} {float(p):.3f}"
         for token, p in zip(found.tokens[-1, -1], found.probabilities[-1, -1], strict=True)
     )
+    notes: list[str] = []
+    if watch is not None and not watch.startswith(" ") and scope.model.tokenizer.is_token(" " + watch):
+        notes.append(f"{watch!r} and {' ' + watch!r} are two tokens; this followed the one without the space.")
     hidden = len(found.prompt.ids) - n_shown
-    note = (
-        f"\nThe first {hidden} of {len(found.prompt.ids)} tokens do not fit; a wider terminal or --json shows them."
-        if hidden
-        else ""
-    )
-    return Text.assemble(("The model answers: ", "bold"), answers, (note, "dim"))
+    if hidden:
+        total = len(found.prompt.ids)
+        notes.append(f"The first {hidden} of {total} tokens do not fit; a wider terminal or --json shows them.")
+    return Text.assemble(("The model answers: ", "bold"), answers, *((f"\n{note}", "dim") for note in notes))
 
 
 def _cut(piece: str) -> str:

@@ -19,7 +19,9 @@ def models(
 ) -> None:
     """List the models that can be opened without a network, and the families that can be read.
 
-    A hub id is fetched by whichever command is given it: micrographia lens "Hello" --model EleutherAI/pythia-70m
+    A hub id is fetched by whichever command is given it:
+
+        micrographia lens "Hello" --model EleutherAI/pythia-70m
     """
     from micrographia.model import embedded
     from micrographia.model.checkpoint import list_cached, remove_cached

@@ -29,7 +29,7 @@ def complain(message: str) -> None:
 
 def print_json(content: Mapping[str, object]) -> None:
     """A result for other programs."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager

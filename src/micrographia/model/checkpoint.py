@@ -211,7 +211,11 @@ def _from_file(path: Path, progress: store.Progress) -> Checkpoint:
             f"{path} is a file, and not a .gguf. For safetensors give the folder with config.json: {path.parent}"
         )
     name = re.sub(r"[^\w.-]+", "-", path.stem)
-    folder = convert(path, name=name, sha256=store.sha256_file(path, progress), progress=progress)
+    try:
+        sha256 = store.sha256_file(path, progress)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from error
+    folder = convert(path, name=name, sha256=sha256, progress=progress)
     return Checkpoint.of(path.stem, folder, "gguf")
 
 

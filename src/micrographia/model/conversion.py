@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,9 +59,10 @@ def convert(
         if folder.exists():
             return folder
         partial = folder.with_name(folder.name + ".partial")
+        file = read_gguf(source)
         with store.writing(partial):
             partial.mkdir(parents=True, exist_ok=True)
-            _fill(read_gguf(source), partial, habits, progress, shard_bytes)
+            _fill(file, partial, habits, progress, shard_bytes)
             _sign(partial, name, source.name, sha256, progress)
             partial.replace(folder)
             store.sync_folder(folder.parent)
@@ -87,6 +88,10 @@ def _fill(file: GgufFile, folder: Path, habits: Habits | None, progress: store.P
     shards = _plan(file, parts, shard_bytes)
     total = sum(shard.size for shard in shards)
     todo = [shard for shard in shards if not _finished(folder / shard.name, shard)]
+    finished = {shard.name for shard in shards} - {shard.name for shard in todo}
+    for path in folder.iterdir():
+        if path.name not in finished:
+            path.unlink()
     store.check_room(folder, sum(shard.size for shard in todo))
     write_tokenizer(file, folder)
     done = total - sum(shard.size for shard in todo)
@@ -162,19 +167,7 @@ def _index(shards: list[_Shard]) -> Mapping[str, object]:
 
 
 def _sign(folder: Path, name: str, source: str, sha256: str, progress: store.Progress) -> None:
-    """Clear away what a dead process left, weigh the files, and write the manifest."""
-    kept = json.loads((folder / _INDEX).read_bytes())["weight_map"]
-    wanted = {
-        *cast("dict[str, str]", kept).values(),
-        _INDEX,
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        HABITS,
-    }
-    for path in folder.iterdir():
-        if path.name not in wanted:
-            path.unlink()
+    """Weigh the files, and write the manifest."""
     paths = sorted(folder.iterdir())
     records: list[store.FileRecord] = []
     for i, path in enumerate(paths, 1):

@@ -13,7 +13,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from tokenizers import Tokenizer as Backend
 
-__all__ = ["Spelling", "shown", "spelling_of", "token_bytes", "token_text", "unwritable_bytes"]
+__all__ = ["Spelling", "shown", "spelling_of", "spellings_of", "token_bytes", "unwritable_bytes"]
 
 _SPACE = "▁"
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -57,15 +57,18 @@ def token_bytes(token: str, spelling: Spelling) -> bytes:
     return token.encode()
 
 
-def token_text(raw: bytes, spelling: Spelling) -> str | None:
-    """The vocabulary entry for these bytes; None where the spelling cannot write them as one."""
+def spellings_of(raw: bytes, spelling: Spelling) -> tuple[str, ...]:
+    """The vocabulary entries that would stand for exactly these bytes, the usual one first."""
     if spelling is Spelling.BYTE_LEVEL:
-        return "".join(_LETTER_OF[byte] for byte in raw)
+        return ("".join(_LETTER_OF[byte] for byte in raw),)
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        return f"<0x{raw[0]:02X}>" if len(raw) == 1 else None
-    return text.replace(" ", _SPACE) if spelling is Spelling.SENTENCEPIECE else text
+        usual: tuple[str, ...] = ()
+    else:
+        usual = (text.replace(" ", _SPACE) if spelling is Spelling.SENTENCEPIECE else text,)
+    single = spelling is Spelling.SENTENCEPIECE and len(raw) == 1
+    return (*usual, f"<0x{raw[0]:02X}>") if single else usual
 
 
 def unwritable_bytes(backend: Backend, spelling: Spelling) -> frozenset[int]:

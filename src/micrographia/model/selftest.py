@@ -170,7 +170,7 @@ def _imbalance(model: Model) -> float:
     frozen = freeze(model, HERO)
     last = frozen.residuals[-1]
     gap = frozen.parts().before(model.anatomy.n_layers) - last
-    return float(torch.linalg.vector_norm(gap) / torch.linalg.vector_norm(last))
+    return float((gap.square().sum() / last.square().sum()).sqrt())
 
 
 def _tiny_anatomy() -> Anatomy:

@@ -19,8 +19,8 @@ from micrographia.model.pieces import (
     Spelling,
     shown,
     spelling_of,
+    spellings_of,
     token_bytes,
-    token_text,
     unwritable_bytes,
 )
 
@@ -117,7 +117,10 @@ class Tokenizer:
         """The tokenizer that comes with a checkpoint."""
         config: object = checkpoint.config()
         files = _ours(checkpoint) if checkpoint.manifest is not None else _foreign(checkpoint)
+        d_vocab = _size(config, "vocab_size", checkpoint)
         recorded = checkpoint.habits().bos
+        if recorded is not None and not 0 <= recorded < d_vocab:
+            raise ModelFileError(f"{checkpoint.folder} records a BOS {recorded}; the tokens are 0 to {d_vocab - 1}.")
         bos = files.bos if recorded is None else BosPolicy((TokenId(recorded),), "checkpoint")
         written = [getattr(config, "eos_token_id", None), _generation_end(checkpoint.folder), files.eos]
         return Tokenizer(
@@ -126,7 +129,7 @@ class Tokenizer:
             bos=bos,
             ends=tuple(sorted({*bos.ids, *(TokenId(i) for value in written for i in _ids(value))})),
             context=_size(config, "max_position_embeddings", checkpoint),
-            d_vocab=_size(config, "vocab_size", checkpoint),
+            d_vocab=d_vocab,
             whole=files.whole,
         )
 
@@ -184,6 +187,10 @@ class Tokenizer:
         if found is None:
             raise PromptError(self._not_one_token(name))
         return found
+
+    def is_token(self, text: str) -> bool:
+        """Whether a text is exactly one token."""
+        return self._find(text) is not None
 
     def raw(self, token: int) -> bytes:
         """The bytes that a token stands for."""
@@ -243,10 +250,9 @@ class Tokenizer:
 
     def _find(self, text: str) -> TokenId | None:
         """The token of exactly these characters."""
-        found = next((i for i, content in self._added.items() if content == text), None)
-        if found is None:
-            entry = token_text(text.encode("utf-8", "surrogatepass"), self._spelling) if text else None
-            found = None if entry is None else self._backend.token_to_id(entry)
+        added = (i for i, content in self._added.items() if content == text)
+        written = (self._backend.token_to_id(entry) for entry in spellings_of(_utf8(text), self._spelling))
+        found = next((i for i in (*added, *written) if i is not None), None)
         return None if found is None else TokenId(found)
 
     def _not_one_token(self, text: str) -> str:
