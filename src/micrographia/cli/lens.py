@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from micrographia.microscope import Microscope
     from micrographia.model.lens import Lens
 
-__all__ = ["lens"]
+__all__ = ["lens", "print_lens"]
 
 _CELL = 9
 
@@ -48,7 +49,13 @@ def lens(
     if json:
         print_json(_content(scope, found))
         return
-    console = results()
+    print_lens(results(), scope, found, between=between, watch=watch)
+
+
+def print_lens(
+    console: Console, scope: "Microscope", found: "Lens", *, between: bool = False, watch: str | None = None
+) -> None:
+    """The table of a lens, as many of its last columns as fit, and what the model answers."""
     rows = [i for i, site in enumerate(found.sites) if between or site.point.value != "resid_mid"]
     shown = _columns_that_fit(found, console.width)
     console.print(_table(scope, found, rows, shown))

@@ -11,6 +11,12 @@ from micrographia.cli.screen import print_json, results
 
 __all__ = ["models"]
 
+_OPENS = {
+    "hub": "the same name",
+    "converted": "its source, converted once",
+    "damaged": "nothing: remove it, and its source is converted again",
+}
+
 
 def models(
     *,
@@ -55,8 +61,7 @@ def models(
     console.print(Text.assemble(("Embedded  ", "bold"), f"{embedded.NAME} ({embedded.FULL_NAME}), {there}"))
     table = _plain("In the cache", "kind", "size", "opens with")
     for model in cached:
-        opens = "the same name" if model.kind == "hub" else "its source, converted once"
-        table.add_row(model.name, model.kind, readable_size(model.size), opens)
+        table.add_row(model.name, model.kind, readable_size(model.size), _OPENS[model.kind])
     console.print()
     console.print(table if cached else Text("Nothing is in the cache yet."))
     console.print(Text(f"{cache_dir()}", style="dim"))

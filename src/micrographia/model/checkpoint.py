@@ -148,7 +148,7 @@ class CachedModel:
     name: str
     path: Path
     size: int
-    kind: Literal["converted", "hub"]
+    kind: Literal["converted", "damaged", "hub"]
 
 
 def locate(spec: str | None = None, *, progress: store.Progress = store.silent) -> Checkpoint:
@@ -174,10 +174,8 @@ def list_cached() -> tuple[CachedModel, ...]:
     """What lies in our cache and in the hub's, ready to be opened."""
     from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
-    found: list[CachedModel] = []
-    for folder in sorted(models_dir().glob("*")) if models_dir().is_dir() else ():
-        if (folder / store.MANIFEST).is_file():
-            found.append(CachedModel(folder.name, folder, store.read_manifest(folder).size, "converted"))
+    folders = sorted(models_dir().glob("*")) if models_dir().is_dir() else []
+    found = [_converted(folder) for folder in folders if (folder / store.MANIFEST).is_file()]
     try:
         repos = sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repo: repo.repo_id)
     except CacheNotFound:
@@ -186,6 +184,14 @@ def list_cached() -> tuple[CachedModel, ...]:
         *found,
         *(CachedModel(r.repo_id, r.repo_path, r.size_on_disk, "hub") for r in repos if r.repo_type == "model"),
     )
+
+
+def _converted(folder: Path) -> CachedModel:
+    try:
+        return CachedModel(folder.name, folder, store.read_manifest(folder).size, "converted")
+    except CacheError:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        return CachedModel(folder.name, folder, size, "damaged")
 
 
 def remove_cached(name: str) -> int:

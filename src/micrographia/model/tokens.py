@@ -212,6 +212,7 @@ class Tokenizer:
 
         A character that the vocabulary cannot write is dropped here; `prompt` refuses it.
         """
+        self._check_written(text)
         return self._encode(text)
 
     def ordinary(self) -> list[TokenId]:
