@@ -108,7 +108,7 @@ def cache_dir() -> Path:
     """The cache folder: `MICROGRAPHIA_CACHE`, or the platform's own place for caches. Not created here."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.expanduser(chosen)).absolute()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "micrographia"
     if sys.platform == "win32":

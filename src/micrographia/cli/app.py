@@ -1,5 +1,6 @@
 """The command `micrographia`: parses, calls one verb, and turns errors into one sentence and an exit code."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -22,13 +23,21 @@ Results go to stdout, progress and errors to stderr; --json gives every result t
 
 Exit code: 0 done, 1 the work failed, 2 the call was wrong."""
 
-app = App(name="micrographia", help=_HELP, help_format="markdown", version_flags=["--version"])
+app = App(
+    name="micrographia",
+    help=_HELP,
+    help_format="markdown",
+    version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
+)
 for verb in (lens, heads, models, doctor):
     app.command(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot write ␣ gets \\u2423
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -42,4 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        complain(f"{error.strerror or error}{'' if error.filename is None else f': {error.filename}'}.")
         sys.exit(1)

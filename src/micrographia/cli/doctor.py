@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from micrographia.cli.screen import print_json, progress, results
+from micrographia.cli.screen import inert, print_json, progress, results
 
 __all__ = ["doctor"]
 
@@ -52,4 +52,4 @@ def doctor(
 
 def _line(console: Console, state: str, name: str, detail: str) -> None:
     mark, style = _MARKS[state]
-    console.print(Text.assemble("  ", (mark, style), f" {name:<22} ", (detail, "" if state == "failed" else "dim")))
+    console.print(Text.assemble("  ", (mark, style), f" {name:<22} ", (inert(detail), "" if state == "failed" else "dim")))

@@ -39,7 +39,12 @@ def heads(
         Literal["induction", "previous", "first", "entropy"], Parameter(help="The score to sort by.")
     ] = "induction",
     top: Annotated[int, Parameter(validator=validators.Number(gte=1), help="How many heads to show.")] = 20,
-    seed: Annotated[int, Parameter(help="Which pieces are drawn, and which random tokens.")] = 0,
+    seed: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=0, lt=2**63), help="Which pieces are drawn, and which random tokens."
+        ),
+    ] = 0,
     json: Annotated[bool, Parameter(help="Print every head as JSON.", negative="")] = False,
     prompt_options: PromptOptions = PromptOptions(),
     model_options: ModelOptions = ModelOptions(),
@@ -82,6 +87,8 @@ def _pieces(scope: "Microscope", text: str, sample: int, seed: int, bos: str) ->
     """Random pieces of a text, cut from its ids, each with the same token in front."""
     tokenizer = scope.model.tokenizer
     ids, front = tokenizer.encode(text), tokenizer.front(bos)
+    if not ids:
+        raise CallError("The corpus holds no text. Give a file with at least two tokens.")
     chunk = min(_CHUNK, tokenizer.context - len(front))
     starts = list(range(0, max(len(ids) - 1, 1), chunk))
     chosen = sorted(random.Random(seed).sample(starts, min(sample, len(starts))))

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from micrographia.cli.screen import print_json, results
+from micrographia.cli.screen import inert, print_json, results
 
 __all__ = ["models"]
 
@@ -36,7 +36,7 @@ def models(
 
     if remove is not None:
         freed = remove_cached(remove)
-        results().print(f"Removed {remove}: {readable_size(freed)} freed.")
+        results().print(inert(f"Removed {remove}: {readable_size(freed)} freed."))
         return
     cached = list_cached()
     if json:
@@ -61,10 +61,10 @@ def models(
     console.print(Text.assemble(("Embedded  ", "bold"), f"{embedded.NAME} ({embedded.FULL_NAME}), {there}"))
     table = _plain("In the cache", "kind", "size", "opens with")
     for model in cached:
-        table.add_row(model.name, model.kind, readable_size(model.size), _OPENS[model.kind])
+        table.add_row(inert(model.name), model.kind, readable_size(model.size), _OPENS[model.kind])
     console.print()
     console.print(table if cached else Text("Nothing is in the cache yet."))
-    console.print(Text(f"{cache_dir()}", style="dim"))
+    console.print(Text(inert(f"{cache_dir()}"), style="dim"))
     families = _plain("Family", "model_type", "covers")
     for family in FAMILIES:
         families.add_row(family.name, ", ".join(family.model_types), family.covers)

@@ -65,5 +65,5 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CallError(f"There is no file {str(path)!r}.") from None
-    except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
+    except (OSError, ValueError) as error:
         raise CallError(f"{str(path)!r} cannot be read as text: {error}.") from None

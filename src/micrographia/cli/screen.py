@@ -11,25 +11,30 @@ from rich.text import Text
 
 from micrographia.store import Progress as Report
 
-__all__ = ["complain", "print_json", "progress", "results", "shade"]
+__all__ = ["complain", "inert", "print_json", "progress", "results", "shade"]
 
 _UNBOUNDED = 10_000
 
 
 def results() -> Console:
-    """Where results go. A pipe has no width, so nothing is cut there."""
+    """Where results go. A pipe has no width, so nothing is cut there; `[red]` and `:eyes:` in a text are only text."""
     width = None if sys.stdout.isatty() else _UNBOUNDED
-    return Console(highlight=False, width=width, soft_wrap=width is not None)
+    return Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=width is not None)
+
+
+def inert(text: str) -> str:
+    """A text that came from outside, with what would steer a terminal written out: `\\x1b[31m`."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def complain(message: str) -> None:
     """One clear sentence about what went wrong."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), inert(message)))
 
 
 def print_json(content: Mapping[str, object]) -> None:
-    """A result for other programs."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    """A result for other programs, in ASCII, so that it is JSON whatever encoding stdout has."""
+    sys.stdout.write(json.dumps(content, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from micrographia.model.weights import (
 
 __all__ = ["assemble"]
 
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
 
 def assemble(
     anatomy: Anatomy,
@@ -63,7 +65,13 @@ class _Parts:
         """A tensor by name; checkpoints saved from the bare decoder leave the prefix out."""
         for candidate in (name, name.removeprefix(self.family.names.prefix)):
             if candidate in self.tensors:
-                return self.tensors[candidate].to(self.device, self.dtype)
+                stored = self.tensors[candidate]
+                if stored.dtype not in _FLOATS:
+                    raise ModelFileError(
+                        f"The tensor {candidate!r} is stored as {stored.dtype}, which means nothing without the scales "
+                        "of a quantisation that is not read here. Use the unquantised checkpoint, or a GGUF."
+                    )
+                return stored.to(self.device, self.dtype)
         return None
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -6,6 +6,7 @@
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,13 +78,14 @@ class Checkpoint:
             return SimpleNamespace(**raw)
         if "auto_map" in raw and "model_type" not in raw:
             raise UnsupportedError(f"{self.name} brings its own code, which is never run here.")
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig
 
         try:
             load = cast("Callable[..., Any]", AutoConfig.from_pretrained)
             return load(self.folder, local_files_only=True, trust_remote_code=False)
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (StrictDataclassError, ValueError, KeyError, TypeError, ArithmeticError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             kind = raw.get("model_type")
             raise UnsupportedError(
                 f"transformers cannot read {self.folder / 'config.json'} (model type {kind!r}): {reason}"
@@ -155,10 +157,10 @@ def locate(spec: str | None = None, *, progress: store.Progress = store.silent) 
     """The checkpoint that a name leads to; None is the embedded model."""
     if spec is None or spec.lower() in (embedded.NAME, embedded.FULL_NAME.lower()):
         return Checkpoint.of(embedded.NAME, embedded.embedded_folder(progress), "embedded")
-    path = Path(spec).expanduser()
-    if spec and path.is_dir():
+    path = Path(os.path.expanduser(spec))
+    if spec and os.path.isdir(path):
         return Checkpoint.of(path.name or str(path.absolute()), path, "folder")
-    if path.is_file():
+    if os.path.isfile(path):
         return _from_file(path, progress)
     if _written_as_path(spec):
         raise ModelNameError(f"There is no file or folder {path}. {_what_works()}")

@@ -154,12 +154,30 @@ class Frozen:
     def neurons(self, layer: int, position: int) -> Float[Tensor, "neuron d_model"]:
         """What each neuron wrote at one position of the clean run; the MLP's output bias is not among them."""
         block, held = self.weights.blocks[layer], self.layers[layer]
-        x = _scaled(block.mlp_norm, held.mlp_norm_scale, self._before_mlp(layer))[position]
-        if block.mlp_norm is not None and block.mlp_norm.bias is not None:
-            x = x + block.mlp_norm.bias
-        written = (held.slope[position] * block.mlp.up(x))[:, None] * block.mlp.down.weight.T
-        scale = held.mlp_post_norm_scale
-        return _scaled(block.mlp_post_norm, None if scale is None else scale[position], written)
+        activation = held.slope[position] * block.mlp.up(self.mlp_in(layer)[position])
+        written = activation[:, None] * self.behind_mlp(layer, block.mlp.down.weight.T)
+        return written if held.mlp_post_norm_scale is None else written / held.mlp_post_norm_scale[position]
+
+    def mlp_in(self, layer: int) -> _Stream:
+        """The normalised input of the MLP in the clean run."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        x = _scaled(block.mlp_norm, held.mlp_norm_scale, self._before_mlp(layer))
+        return x if block.mlp_norm is None or block.mlp_norm.bias is None else x + block.mlp_norm.bias
+
+    def behind_mlp(self, layer: int, rows: Float[Tensor, "part d_model"]) -> Float[Tensor, "part d_model"]:
+        """Vectors of the MLP's output through its post-norm, up to the division by the held scale."""
+        norm = self.weights.blocks[layer].mlp_post_norm
+        if norm is None:
+            return rows
+        return (rows - rows.mean(-1, keepdim=True) if norm.centred else rows) * norm.gain
+
+    def mlp_constant(self, layer: int) -> _Stream:
+        """What the MLP's output bias adds to the residual stream."""
+        bias, held = self.weights.blocks[layer].mlp.down.bias, self.layers[layer]
+        if bias is None:
+            return torch.zeros_like(self.embed)
+        constant = self.behind_mlp(layer, bias.expand_as(self.embed))
+        return constant if held.mlp_post_norm_scale is None else constant / held.mlp_post_norm_scale
 
     def parts(self) -> Parts:
         """The clean run, taken apart: embedding, each head, each attention bias, each MLP."""
