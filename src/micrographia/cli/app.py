@@ -37,7 +37,7 @@ for verb in (lens, heads, models, doctor):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot write ␣ gets \\u2423
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot write ␣ gets \u2423
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:

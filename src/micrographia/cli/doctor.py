@@ -52,4 +52,5 @@ def doctor(
 
 def _line(console: Console, state: str, name: str, detail: str) -> None:
     mark, style = _MARKS[state]
-    console.print(Text.assemble("  ", (mark, style), f" {name:<22} ", (inert(detail), "" if state == "failed" else "dim")))
+    text = (inert(detail), "" if state == "failed" else "dim")
+    console.print(Text.assemble("  ", (mark, style), f" {name:<22} ", text))

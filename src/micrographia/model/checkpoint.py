@@ -85,7 +85,7 @@ class Checkpoint:
             load = cast("Callable[..., Any]", AutoConfig.from_pretrained)
             return load(self.folder, local_files_only=True, trust_remote_code=False)
         except (StrictDataclassError, ValueError, KeyError, TypeError, ArithmeticError, OSError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
             kind = raw.get("model_type")
             raise UnsupportedError(
                 f"transformers cannot read {self.folder / 'config.json'} (model type {kind!r}): {reason}"

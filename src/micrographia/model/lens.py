@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from micrographia.errors import WorkError
 from micrographia.ids import Layer, TokenId
 from micrographia.model.forward import unembed
 from micrographia.model.hooks import Gate, Hooks
@@ -64,6 +65,11 @@ def logit_lens(
     starts = range(0, len(residuals), _ROWS_AT_ONCE)
     parts = [_row(_logits(model, residuals[i : i + _ROWS_AT_ONCE]), watch, top) for i in starts]
     shape = (len(chosen), len(run.prompts[0].ids))
+    if not all(part.probabilities.isfinite().all() for part in parts):
+        raise WorkError(
+            f"{model.name} computes what is no number in {model.dtype}: its weights are damaged, or this dtype is too "
+            "narrow for it; try float32."
+        )
     return Lens(
         prompt=run.prompts[0],
         sites=chosen,

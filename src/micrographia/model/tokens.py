@@ -215,6 +215,22 @@ class Tokenizer:
         self._check_written(text)
         return self._encode(text)
 
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """The bare ids of several texts at once, without Python's lock; what `unwritable` lists is dropped."""
+        found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in found]
+
+    def unwritable(self, text: str) -> list[str]:
+        """The characters of a text that the vocabulary cannot write."""
+        return [c for c in dict.fromkeys(text) if self._unwritable.intersection(_utf8(c))] if self._unwritable else []
+
+    def literal(self) -> "Tokenizer":
+        """The same, except that a special token written out in a text is read as text: `<|im_end|>` is seven tokens."""
+        backend = Backend.from_str(self._backend.to_str())
+        backend.encode_special_tokens = True
+        sizes = {"context": self.context, "d_vocab": self.d_vocab}
+        return Tokenizer(self.name, backend, bos=self.bos, ends=self.ends, whole=self._whole, **sizes)
+
     def ordinary(self) -> list[TokenId]:
         """Every token that stands for text, without the special ones."""
         return [TokenId(i) for i in range(self._backend.get_vocab_size()) if i not in self._added and i < self.d_vocab]
@@ -244,8 +260,7 @@ class Tokenizer:
 
     def _check_written(self, text: str) -> None:
         """Refuse characters that the tokenizer would drop without a word."""
-        lost = [c for c in dict.fromkeys(text) if self._unwritable.intersection(_utf8(c))] if self._unwritable else []
-        if lost:
+        if lost := self.unwritable(text):
             listed = ", ".join(f"U+{ord(c):04X}" for c in lost)
             raise PromptError(f"{self.name} has no tokens for {listed}, and would drop it. Leave it out of the text.")
 
@@ -263,6 +278,8 @@ class Tokenizer:
         listed = " ".join(repr(piece) for piece in self.pieces(ids)) or "nothing"
         other = [near for near in (" " + text, text.strip()) if near != text and self._find(near) is not None]
         hint = f" {other[0]!r} is one token: write that." if other else " Choose one of its pieces, or give an id."
+        if len(ids) == 1:
+            return f"{text!r} is no token of {self.name}, which reads it as {listed}.{hint}"
         return f"{text!r} is {len(ids)} tokens for {self.name}, not one: {listed}.{hint}"
 
 
