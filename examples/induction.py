@@ -77,7 +77,7 @@ def main() -> None:
         copying(model, prompts, ablation(random_heads(model, found, draw), reference)) for draw in range(chosen.draws)
     ]
     print("induction heads:", ", ".join(f"{layer}.{h} ({float(scores.induction[layer, h]):.2f})" for layer, h in found))
-    print(f"uniform attention would score {scores.uniform['induction']:.3f}\n")
+    print(f"uniform attention would score {float(scores.uniform['induction'].mean()):.3f}\n")
     print(f"{'ablated':<40} {'accuracy':>8} {'loss':>7}")
     print(f"{'nothing':<40} {before.accuracy:>8.3f} {before.loss:>7.2f}")
     print(f"{f'the {chosen.heads} induction heads':<40} {after.accuracy:>8.3f} {after.loss:>7.2f}")

@@ -24,12 +24,17 @@ def can_fail(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def mirrored(test: Source) -> bool:
-    """`tests/room/test_noun.py` is for `room/noun.py`, and `tests/room/test_room.py` for the whole room."""
+    """`tests/room/test_noun.py` is for `room/noun.py`, and `tests/room/test_room.py` for the whole room.
+
+    `tests/examples/test_noun.py` is for `examples/noun.py`.
+    """
     place = test.path.relative_to(TESTS)
     noun = place.stem.removeprefix("test_")
     room = PACKAGE / place.parent
     whole = noun == room.name and (room / "__init__.py").is_file()
-    return place.parts[0] in FREE_FOLDERS or whole or (room / f"{noun}.py").is_file() or (room / noun).is_dir()
+    example = place.parts[0] == "examples" and (REPOSITORY / place.parent / f"{noun}.py").is_file()
+    free = place.parts[0] in FREE_FOLDERS
+    return free or whole or example or (room / f"{noun}.py").is_file() or (room / noun).is_dir()
 
 
 @pytest.mark.parametrize("source", FILES, ids=str)

@@ -12,7 +12,7 @@ LOADING_EDGE = {
 }
 """Where files and foreign configurations come in; elsewhere nothing is `Any`."""
 
-MOST_IGNORES = 0
+MOST_IGNORES = 2
 
 IGNORE = re.compile(r"#\s*(type|pyright):\s*ignore(?P<rule>\[[\w, -]+\])?")
 OTHER_PRAGMA = re.compile(r"#\s*(pyright:(?!\s*ignore)|mypy:|type:\s*ignore-errors)")

@@ -42,12 +42,22 @@ def test_a_head_that_looks_at_the_start_scores_one_on_first(tiny) -> None:
 
 def test_uniform_attention_scores_what_is_said_of_it(tiny) -> None:
     found = scores(tiny("llama"), lambda n: torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None])
-    assert found.entropy[2, 1] == pytest.approx(found.uniform["entropy"], rel=1e-5)
-    assert found.previous[2, 1] == pytest.approx(found.uniform["previous"], rel=1e-5)
-    assert found.first[2, 1] == pytest.approx(found.uniform["first"], rel=1e-5)
-    assert found.induction[2, 1] == pytest.approx(found.uniform["induction"], rel=1e-5)
-    assert found.uniform["entropy"] == pytest.approx(sum(math.log2(k) for k in [2, 3, 4, 5, 6, 7, 2, 3]) / 8)
+    assert found.entropy[2, 1] == pytest.approx(float(found.uniform["entropy"][2]), rel=1e-5)
+    assert found.previous[2, 1] == pytest.approx(float(found.uniform["previous"][2]), rel=1e-5)
+    assert found.first[2, 1] == pytest.approx(float(found.uniform["first"][2]), rel=1e-5)
+    assert found.induction[2, 1] == pytest.approx(float(found.uniform["induction"][2]), rel=1e-5)
+    assert float(found.uniform["entropy"][2]) == pytest.approx(sum(math.log2(k) for k in [2, 3, 4, 5, 6, 7, 2, 3]) / 8)
     assert found.n_positions == 8
+
+
+@pytest.mark.parametrize("case", ["mistral", "gemma2"])
+def test_uniform_attention_within_a_window_scores_what_is_said_of_it(tiny, case: str) -> None:
+    model = tiny(case)
+    with model.attached(edit=[at("scores").zero()]):
+        found = score_heads(model, model.prompts([TEXT, "t8 t9 t10"]), n_repeated=2, length=3)
+    for score in ("entropy", "previous", "first", "induction"):
+        wanted = found.uniform[score][:, None].expand_as(found.table(score))
+        assert torch.allclose(found.table(score), wanted, atol=1e-5), score
 
 
 def test_a_head_that_looks_behind_the_earlier_copy_scores_one_on_induction(tiny) -> None:

@@ -105,7 +105,7 @@ def _table(scope: "Microscope", scores: "HeadScores", promoted: "HeadTops | None
         table.add_column("promotes at the last position", no_wrap=True)
     table.add_row(
         "uniform",
-        *(_figure(name, uniform[name]) for name in _SCORES),
+        *(_figure(name, float(uniform[name].mean())) for name in _SCORES),
         *([""] if promoted else []),
         style="dim",
     )
@@ -134,6 +134,6 @@ def _content(scope: "Microscope", scores: "HeadScores", promoted: "HeadTops | No
         "model": scope.model.name,
         "positions": scores.n_positions,
         "repeated_sequences": scores.n_repeated,
-        "uniform": scores.uniform,
+        "uniform": {name: scores.uniform[name].tolist() for name in _SCORES},
         "heads": rows,
     }

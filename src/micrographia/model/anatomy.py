@@ -58,6 +58,9 @@ class Anatomy:
     qk_norm: QkNorm
     learned_positions: bool
     tied: bool
+    attn_bias: bool | None
+    """Whether attention's matrices have biases; None is as the checkpoint has them."""
+    mlp_bias: bool | None
     attn_scale: float
     attn_cap: float | None
     logit_cap: float | None

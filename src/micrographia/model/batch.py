@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from micrographia.errors import CallError
 from micrographia.ids import TokenId
 
 __all__ = ["Batch", "Side"]
@@ -38,6 +39,8 @@ class Batch:
         device: torch.device | None = None,
     ) -> "Batch":
         """Pad rows to one length. Right padding keeps columns equal to positions."""
+        if side not in ("left", "right"):
+            raise CallError(f"A batch is padded on the side 'left' or 'right', not {side!r}.")
         width = max(len(row) for row in rows)
         gaps = [[pad] * (width - len(row)) for row in rows]
         ids = [[*row, *gap] if side == "right" else [*gap, *row] for row, gap in zip(rows, gaps, strict=True)]

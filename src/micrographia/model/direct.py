@@ -52,6 +52,7 @@ def direct_attribution(
     """Split the logit of `token` (less that of `against`) at a position into the parts that wrote it."""
     frozen = freeze(model, prompt)
     place = _place(frozen.prompt, position)
+    here = slice(place, place + 1)
     reader = frozen.logit_reader(place, token, against)
     read, layers = reader.direction, range(model.anatomy.n_layers)
     return Direct(
@@ -60,9 +61,9 @@ def direct_attribution(
         token=token,
         against=against,
         embed=float(frozen.embed[place] @ read),
-        heads=torch.stack([frozen.heads(layer)[:, place] @ read for layer in layers]),
+        heads=torch.stack([frozen.heads(layer, here)[:, 0] @ read for layer in layers]),
         attn_biases=torch.stack([frozen.attn_bias(layer)[place] @ read for layer in layers]),
-        mlps=torch.stack([frozen.mlp(layer)[place] @ read for layer in layers]),
+        mlps=torch.stack([frozen.mlp(layer, here)[0] @ read for layer in layers]),
         neurons=torch.stack([frozen.neurons(layer, place) @ read for layer in layers]),
         bias=float(reader.bias),
     )
@@ -93,8 +94,8 @@ def head_tops(model: Model, prompt: str | Prompt, *, position: int = -1, top: in
 
 
 def _promoted(frozen: Frozen, layer: int, place: int, top: int) -> tuple[Tensor, Tensor]:
-    logits = frozen.promotes(frozen.heads(layer)[:, place], place)
-    best = (logits - logits.mean(-1, keepdim=True)).topk(top, dim=-1)
+    logits = frozen.promotes(frozen.heads(layer, slice(place, place + 1))[:, 0], place)
+    best = (logits - logits.mean(-1, keepdim=True)).topk(min(top, logits.shape[-1]), dim=-1)
     return best.indices, best.values
 
 

@@ -11,19 +11,42 @@ Positions count a prompt's own tokens from 0, negative ones from the prompt's en
 is generated after it: `slice(-1, None)` is the last prompt token and everything later. None means every token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from operator import index
+from typing import Literal, SupportsIndex, TypeAlias, cast
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from micrographia.errors import EditError
 from micrographia.model.hooks import Editor
 from micrographia.model.run import Run
 from micrographia.model.site import Point, Site
 
-__all__ = ["Add", "Apply", "At", "Change", "Edit", "Mean", "Positions", "Replace", "Resample", "Scale", "at"]
+__all__ = [
+    "Add",
+    "Apply",
+    "At",
+    "Change",
+    "Chosen",
+    "Edit",
+    "Indices",
+    "Mean",
+    "Positions",
+    "Replace",
+    "Resample",
+    "Scale",
+    "at",
+]
 
-Positions: TypeAlias = Sequence[int] | slice | None
+Indices: TypeAlias = Sequence[int] | Tensor | None
+"""Which heads or neurons; None is all."""
+Positions: TypeAlias = Sequence[int] | Tensor | slice | None
+"""Which of a prompt's tokens; None is all, those too that are generated."""
+Chosen: TypeAlias = tuple[int, ...] | slice | None
+"""The same, checked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +106,9 @@ class At:
     """A place to edit: a site (`z.5`) or a point in every layer (`z`); some or all positions, heads, neurons."""
 
     site: str | Point | Site
-    positions: Positions = None
-    heads: Sequence[int] | None = None
-    neurons: Sequence[int] | None = None
+    positions: Chosen = None
+    heads: tuple[int, ...] | None = None
+    neurons: tuple[int, ...] | None = None
 
     def zero(self) -> "Edit":
         """Set to zero."""
@@ -107,13 +130,13 @@ class At:
         """Replace by the mean over the tokens of a reference run, which must have read the site."""
         return Edit(self, Mean(reference))
 
-    def resample(self, reference: Run, *, source: Sequence[int] | None = None) -> "Edit":
+    def resample(self, reference: Run, *, source: Indices | int = None) -> "Edit":
         """Take over what a reference run, which must have read the site, held there.
 
         Position p takes from position p, or the k-th chosen position from the k-th of `source`. A reference of
         one prompt serves every prompt of a batch; otherwise prompt i takes from prompt i.
         """
-        return Edit(self, Resample(reference, None if source is None else tuple(source)))
+        return Edit(self, Resample(reference, _indices("source", source)))
 
     def apply(self, editor: Editor) -> "Edit":
         """Let a function compute the new activation from the old one."""
@@ -131,9 +154,39 @@ class Edit:
 def at(
     site: str | Point | Site,
     *,
-    positions: Positions = None,
-    heads: Sequence[int] | None = None,
-    neurons: Sequence[int] | None = None,
+    positions: Positions | int = None,
+    heads: Indices | int = None,
+    neurons: Indices | int = None,
 ) -> At:
-    """Name a place to edit."""
-    return At(site, positions, heads, neurons)
+    """Name a place to edit. One index may stand for a list of one; tensors and arrays of indices do as well."""
+    return At(site, _positions(positions), _indices("heads", heads), _indices("neurons", neurons))
+
+
+def _positions(given: Positions | int) -> Chosen:
+    if not isinstance(given, slice):
+        return _indices("positions", given)
+    step = 1 if given.step is None else index(given.step)
+    if step < 1:
+        raise EditError(f"Positions run forwards: a slice needs a step of at least 1, and this has {step}.")
+    start, stop = (None if end is None else index(end) for end in (given.start, given.stop))
+    return slice(start, stop, step)
+
+
+def _indices(name: str, given: Indices | int) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    several: list[object] = list(given) if isinstance(given, Iterable) and _has_axes(given) else [given]
+    if any(isinstance(one, bool) or getattr(one, "dtype", None) in _BOOLS for one in several):
+        raise EditError(f"{name} takes indices, not a mask of truths: mask.nonzero()[:, 0] gives them.")
+    try:
+        return tuple(index(cast("SupportsIndex", one)) for one in several)
+    except TypeError as error:
+        raise EditError(f"{name} is a whole number or a list of them; {given!r} is neither.") from error
+
+
+def _has_axes(given: object) -> bool:
+    """A tensor or an array without axes is one number."""
+    return getattr(given, "shape", (1,)) != ()
+
+
+_BOOLS = (torch.bool, np.dtype(bool))

@@ -73,6 +73,8 @@ def forward(
     x = F.embedding(batch.ids, weights.embed)
     if anatomy.embed_scale != 1.0:
         x = x * torch.tensor(anatomy.embed_scale, dtype=x.dtype, device=x.device)
+    if torch.is_grad_enabled() and not x.requires_grad:
+        x = x.requires_grad_()  # a leaf, so that everything that is read can be differentiated by
     x = gate(Point.EMBED, None, x)
     if weights.pos_embed is not None:
         x = x + gate(Point.POS_EMBED, None, F.embedding(batch.positions, weights.pos_embed))
@@ -237,14 +239,22 @@ def _mix(run: Pass, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Float[Tens
         k = run.past.keys[layer] = _grown(run.past.keys.get(layer), k)
         v = run.past.values[layer] = _grown(run.past.values.get(layer), v)
     mask = run.masks[a.windows[layer]]
-    edited = gate.edited(Point.SCORES, layer) or gate.edited(Point.PATTERN, layer)
+    edited = gate.edits(Point.SCORES, layer) or gate.edits(Point.PATTERN, layer)
     watched = gate.watched(Point.SCORES, layer) or gate.watched(Point.PATTERN, layer)
     pattern = _pattern(run, layer, q, k, mask) if watched or a.attn_cap is not None else None
     if pattern is not None and (edited or a.attn_cap is not None):
         return torch.einsum("bngqk,bknd->bqngd", _grouped(pattern, 1, a), v).flatten(2, 3)
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    width, window = q.shape[2], a.windows[layer]
+    plain = run.batch.real is None and run.past is None and (window is None or window >= width)
     mixed = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, scale=a.attn_scale, enable_gqa=a.n_heads != a.n_kv_heads
+        q,
+        k,
+        v,
+        attn_mask=None if plain else mask,
+        is_causal=plain,
+        scale=a.attn_scale,
+        enable_gqa=a.n_heads != a.n_kv_heads,
     )
     return mixed.transpose(1, 2)
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from micrographia.errors import CallError
 from micrographia.ids import Layer, TokenId
 from micrographia.model.anatomy import Anatomy
 from micrographia.model.forward import activate
@@ -37,6 +38,7 @@ _PINNED = (
     Point.MLP_NORM_SCALE,
     Point.MLP_POST_NORM_SCALE,
 )
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class FrozenLayer:
     """post / up: act(gate) in a gated MLP, act(up) / up in a plain one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Parts:
     """Everything that was added to the residual stream in the run."""
 
@@ -60,6 +62,10 @@ class Parts:
     heads: Float[Tensor, "layer head pos d_model"]
     attn_biases: Float[Tensor, "layer pos d_model"]
     mlps: Float[Tensor, "layer pos d_model"]
+
+    def __repr__(self) -> str:
+        n_layers, n_heads, n_positions, _ = self.heads.shape
+        return f"<Parts: embedding, {n_layers} × {n_heads} heads, {n_layers} MLPs at {n_positions} positions>"
 
     def before(self, layer: int) -> _Stream:
         """The residual that block `layer` reads: the sum of all that came before it."""
@@ -79,7 +85,7 @@ class LogitReader:
     bias: Float[Tensor, ""]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Frozen:
     """One prompt's run, as an affine map."""
 
@@ -91,8 +97,13 @@ class Frozen:
     logit_slope: Float[Tensor, "pos d_vocab"] | None
     """Soft-capped over uncapped logit; None where nothing is capped."""
     embed: _Stream
-    residuals: Float[Tensor, "layer pos d_model"]
+    residuals: Float[Tensor, "layer_and_end pos d_model"]
     """The clean `resid_pre` of every block, and after them the last `resid_post`."""
+    read_by_mlps: Float[Tensor, "layer pos d_model"]
+    """The clean residual that every block's MLP reads, before its norm."""
+
+    def __repr__(self) -> str:
+        return f"<Frozen: {len(self.layers)} layers of {self.anatomy.family} on {len(self.prompt.ids)} tokens>"
 
     def attend(self, layer: int, x: _Stream) -> Float[Tensor, "head pos d_model"]:
         """What each head writes for a residual x: linear, biases left out."""
@@ -102,9 +113,7 @@ class Frozen:
     def attend_bias(self, layer: int) -> Float[Tensor, "head pos d_model"]:
         """What each head writes whatever it reads: the biases of its norm and its values, carried by its pattern."""
         block = self.weights.blocks[layer]
-        constant = torch.zeros_like(self.embed)
-        if block.attn_norm is not None and block.attn_norm.bias is not None:
-            constant = constant + block.attn_norm.bias
+        constant = _shifted(block.attn_norm, torch.zeros_like(self.embed))
         return self._write(layer, self._values(layer, constant, bias=True))
 
     def attn_bias(self, layer: int) -> _Stream:
@@ -125,9 +134,7 @@ class Frozen:
     def transform_bias(self, layer: int) -> _Stream:
         """What the MLP writes whatever it reads."""
         block, held = self.weights.blocks[layer], self.layers[layer]
-        constant = torch.zeros_like(self.embed)
-        if block.mlp_norm is not None and block.mlp_norm.bias is not None:
-            constant = constant + block.mlp_norm.bias
+        constant = _shifted(block.mlp_norm, torch.zeros_like(self.embed))
         out = block.mlp.down(held.slope * block.mlp.up(constant))
         return _scaled(block.mlp_post_norm, held.mlp_post_norm_scale, out)
 
@@ -143,33 +150,39 @@ class Frozen:
         logits = self.weights.unembed(constant)
         return logits if self.logit_slope is None else logits * self.logit_slope
 
-    def heads(self, layer: int) -> Float[Tensor, "head pos d_model"]:
-        """What each head wrote in the clean run."""
-        return self.attend(layer, self.residuals[layer]) + self.attend_bias(layer)
+    def heads(self, layer: int, rows: slice = _ALL) -> Float[Tensor, "head row d_model"]:
+        """What each head wrote in the clean run, at some or all positions."""
+        block, held = self.weights.blocks[layer], self.layers[layer]
+        x = _shifted(block.attn_norm, _scaled(block.attn_norm, held.attn_norm_scale, self.residuals[layer]))
+        return self._write(layer, self._values(layer, x, rows, bias=True), rows)
 
-    def mlp(self, layer: int) -> _Stream:
-        """What the MLP wrote in the clean run."""
-        return self.transform(layer, self._before_mlp(layer)) + self.transform_bias(layer)
+    def mlp(self, layer: int, rows: slice = _ALL) -> Float[Tensor, "row d_model"]:
+        """What the MLP wrote in the clean run, at some or all positions."""
+        block, scale = self.weights.blocks[layer], self.layers[layer].mlp_post_norm_scale
+        mlp = block.mlp
+        out = mlp.down(self.layers[layer].slope[rows] * mlp.up(self.mlp_in(layer)[rows]))
+        return _scaled(block.mlp_post_norm, None if scale is None else scale[rows], out)
 
     def neurons(self, layer: int, position: int) -> Float[Tensor, "neuron d_model"]:
         """What each neuron wrote at one position of the clean run; the MLP's output bias is not among them."""
         block, held = self.weights.blocks[layer], self.layers[layer]
         activation = held.slope[position] * block.mlp.up(self.mlp_in(layer)[position])
         written = activation[:, None] * self.behind_mlp(layer, block.mlp.down.weight.T)
-        return written if held.mlp_post_norm_scale is None else written / held.mlp_post_norm_scale[position]
+        if held.mlp_post_norm_scale is None:
+            return written
+        return (written / held.mlp_post_norm_scale[position]).to(written.dtype)
 
     def mlp_in(self, layer: int) -> _Stream:
         """The normalised input of the MLP in the clean run."""
         block, held = self.weights.blocks[layer], self.layers[layer]
-        x = _scaled(block.mlp_norm, held.mlp_norm_scale, self._before_mlp(layer))
-        return x if block.mlp_norm is None or block.mlp_norm.bias is None else x + block.mlp_norm.bias
+        return _shifted(block.mlp_norm, _scaled(block.mlp_norm, held.mlp_norm_scale, self.read_by_mlps[layer]))
 
     def behind_mlp(self, layer: int, rows: Float[Tensor, "part d_model"]) -> Float[Tensor, "part d_model"]:
         """Vectors of the MLP's output through its post-norm, up to the division by the held scale."""
         norm = self.weights.blocks[layer].mlp_post_norm
         if norm is None:
             return rows
-        return (rows - rows.mean(-1, keepdim=True) if norm.centred else rows) * norm.gain
+        return ((rows - rows.mean(-1, keepdim=True) if norm.centred else rows) * norm.gain).to(rows.dtype)
 
     def mlp_constant(self, layer: int) -> _Stream:
         """What the MLP's output bias adds to the residual stream."""
@@ -177,7 +190,9 @@ class Frozen:
         if bias is None:
             return torch.zeros_like(self.embed)
         constant = self.behind_mlp(layer, bias.expand_as(self.embed))
-        return constant if held.mlp_post_norm_scale is None else constant / held.mlp_post_norm_scale
+        if held.mlp_post_norm_scale is None:
+            return constant
+        return (constant / held.mlp_post_norm_scale).to(constant.dtype)
 
     def parts(self) -> Parts:
         """The clean run, taken apart: embedding, each head, each attention bias, each MLP."""
@@ -207,25 +222,28 @@ class Frozen:
         read = direction * norm.gain / self.final_norm_scale[position]
         return LogitReader((read - read.mean() if norm.centred else read).to(direction.dtype), bias)
 
-    def _before_mlp(self, layer: int) -> _Stream:
-        x = self.residuals[layer]
-        return x if self.anatomy.parallel else x + self.heads(layer).sum(0) + self.attn_bias(layer)
-
-    def _values(self, layer: int, x: _Stream, *, bias: bool) -> Float[Tensor, "head pos d_head"]:
+    def _values(self, layer: int, x: _Stream, rows: slice = _ALL, *, bias: bool) -> Float[Tensor, "head row d_head"]:
         """Each query head's mixed values for a normalised input."""
         a, v = self.anatomy, self.weights.blocks[layer].attn.v
         values = v(x) if bias else x @ v.weight.T
-        pattern = self.layers[layer].pattern
+        pattern = self.layers[layer].pattern[:, rows]
         grouped = pattern.view(a.n_kv_heads, a.group, *pattern.shape[1:])
         by_head = values.view(-1, a.n_kv_heads, a.d_head)
         return torch.einsum("ngqk,knd->ngqd", grouped, by_head).flatten(0, 1)
 
-    def _write(self, layer: int, z: Float[Tensor, "head pos d_head"]) -> Float[Tensor, "head pos d_model"]:
+    def _write(
+        self, layer: int, z: Float[Tensor, "head row d_head"], rows: slice = _ALL
+    ) -> Float[Tensor, "head row d_model"]:
         """Through the output matrix and, where there is one, the held norm behind it."""
-        block, held = self.weights.blocks[layer], self.layers[layer]
+        block, scale = self.weights.blocks[layer], self.layers[layer].attn_post_norm_scale
         out = block.attn.o.weight.reshape(-1, self.anatomy.n_heads, self.anatomy.d_head)
         written = torch.einsum("hpc,dhc->hpd", z, out)
-        return _scaled(block.attn_post_norm, held.attn_post_norm_scale, written)
+        return _scaled(block.attn_post_norm, None if scale is None else scale[rows], written)
+
+
+def _shifted(norm: NormWeights | None, x: Tensor) -> Tensor:
+    """Plus the norm's bias, where it has one."""
+    return x if norm is None or norm.bias is None else x + norm.bias
 
 
 def _scaled(norm: NormWeights | None, scale: Tensor | None, x: Tensor) -> Tensor:
@@ -240,11 +258,17 @@ def freeze(model: Model, prompt: str | Prompt) -> Frozen:
     """Run the model once and keep what its nonlinear parts came to."""
     a = model.anatomy
     has = points_of(a)
-    read = [point for point in (*_PINNED, Point.GATE, Point.UP, Point.RESID_PRE) if point in has]
+    read = [point for point in (*_PINNED, Point.GATE, Point.UP, Point.RESID_PRE, Point.RESID_MID) if point in has]
     last = Site(Point.RESID_POST, Layer(a.n_layers - 1))
     embeds = [point for point in (Point.EMBED, Point.POS_EMBED) if point in has]
     behind = [Point.FINAL_NORM_SCALE] if a.logit_cap is None else [Point.FINAL_NORM_SCALE, Point.FINAL_NORM_OUT]
-    run = model.run(prompt, read=[*read, *embeds, last, *behind], logits="none" if a.logit_cap is None else "all")
+    if model.attached_edits:
+        raise CallError(
+            "The frozen map is of the model as it is, and edits are attached. Freeze outside the `with` block."
+        )
+    run = model.run(
+        model.prompt(prompt), read=[*read, *embeds, last, *behind], logits="none" if a.logit_cap is None else "all"
+    )
     residuals = torch.cat([run.stack(Point.RESID_PRE)[:, 0], run[last]])
     return Frozen(
         prompt=run.prompts[0],
@@ -255,6 +279,7 @@ def freeze(model: Model, prompt: str | Prompt) -> Frozen:
         logit_slope=_logit_slope(run, model),
         embed=sum((run[Site(point)][0] for point in embeds[1:]), run[Site(embeds[0])][0]),
         residuals=residuals,
+        read_by_mlps=residuals[:-1] if a.parallel else run.stack(Point.RESID_MID)[:, 0],
     )
 
 

@@ -76,7 +76,9 @@ def _choose(
 ) -> Int[Tensor, " batch"]:
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    ordered, order = (logits.float().cpu() / sampling.temperature).softmax(-1).sort(descending=True)
+    double = logits.double().cpu()
+    below = (double - double.amax(-1, keepdim=True)) / sampling.temperature  # the likeliest stays 0 at any temperature
+    ordered, order = below.softmax(-1).sort(descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = ordered.masked_fill(before >= sampling.top_p, 0.0)
     drawn = torch.multinomial(kept, 1, generator=generator)

@@ -1,7 +1,7 @@
 """What attention heads look at: scores of their patterns, each beside what uniform attention would score."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from micrographia.errors import CallError
+from micrographia.errors import CallError, WorkError
 from micrographia.ids import TokenId
 from micrographia.model.model import Model
 from micrographia.model.site import Point, Site
@@ -22,7 +22,8 @@ Score = Literal["entropy", "previous", "first", "induction"]
 
 @dataclass(frozen=True, slots=True)
 class HeadScores:
-    """Per head, means over the positions of a sample. `uniform` holds the same means for uniform attention.
+    """Per head, means over the positions of a sample. `uniform` holds the same means for attention that is uniform
+    over what the layer may see: everything before, or its sliding window.
 
     entropy: of the pattern, in bits. previous, first: the attention paid to the token just before, and to position 0.
     induction: on random sequences said twice, the attention paid to the token after the earlier copy.
@@ -32,7 +33,7 @@ class HeadScores:
     previous: Float[Tensor, "layer head"]
     first: Float[Tensor, "layer head"]
     induction: Float[Tensor, "layer head"]
-    uniform: Mapping[Score, float]
+    uniform: Mapping[Score, Float[Tensor, " layer"]]
     n_positions: int
     n_repeated: int
 
@@ -68,6 +69,8 @@ def score_heads(
     model: Model, prompts: Sequence[Prompt], *, n_repeated: int = 8, length: int = 32, seed: int = 0
 ) -> HeadScores:
     """Score every head on a sample of text, and for induction on random repeated tokens."""
+    if n_repeated < 1 or length < 2:
+        raise CallError(f"Induction needs at least 1 sequence of 2 tokens; these are {n_repeated} of {length}.")
     if not any(len(prompt.ids) > 1 for prompt in prompts):
         raise CallError("To score heads, give text of at least two tokens.")
     text, repeats = _Text(model), _Repeats(model, length)
@@ -76,9 +79,13 @@ def score_heads(
     repeated = repeated_prompts(model, n=n_repeated, length=length, seed=seed)
     for prompt in repeated:
         model.run(prompt, readers={Point.PATTERN: repeats}, logits="none")
-    queries = [len(prompt.ids) for prompt in prompts]
+    if not (text.sums.isfinite().all() and repeats.sums.isfinite().all()):
+        raise WorkError(
+            f"{model.name} attends by what is no number in {model.dtype}: its weights are damaged, or this dtype is "
+            "too narrow for it; try float32."
+        )
+    queries = [query for prompt in prompts for query in range(1, len(prompt.ids))]
     entropy, previous, first = text.sums / text.n
-    keys = [q + 1 for n in queries for q in range(1, n)]
     late = range(len(repeated[0].ids) - length, len(repeated[0].ids))
     return HeadScores(
         entropy=entropy,
@@ -86,14 +93,24 @@ def score_heads(
         first=first,
         induction=repeats.sums / repeats.n,
         uniform={
-            "entropy": sum(map(math.log2, keys)) / len(keys),
-            "previous": sum(1 / key for key in keys) / len(keys),
-            "first": sum(1 / key for key in keys) / len(keys),
-            "induction": sum(1 / (q + 1) for q in late) / length,
+            "entropy": _mean(model, queries, lambda query, seen: math.log2(seen)),
+            "previous": _mean(model, queries, lambda query, seen: 1 / seen if seen > 1 else 0.0),
+            "first": _mean(model, queries, lambda query, seen: 1 / seen if seen > query else 0.0),
+            "induction": _mean(model, late, lambda query, seen: 1 / seen if seen >= length else 0.0),
         },
-        n_positions=len(keys),
+        n_positions=len(queries),
         n_repeated=n_repeated,
     )
+
+
+def _mean(model: Model, queries: Sequence[int], score: Callable[[int, int], float]) -> Float[Tensor, " layer"]:
+    """Each layer's mean of a score of (query, number of keys that it sees)."""
+    windows = model.anatomy.windows
+    by_window = {
+        window: sum(score(q, q + 1 if window is None else min(q + 1, window)) for q in queries) / len(queries)
+        for window in set(windows)
+    }
+    return torch.tensor([by_window[window] for window in windows])
 
 
 class _Text:

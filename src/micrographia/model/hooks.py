@@ -1,7 +1,8 @@
 """Readers and editors, and the one gate through which every activation of a forward pass goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from micrographia.errors import EditError
 from micrographia.ids import Layer
 from micrographia.model.site import AXES, Point, Site
 
-__all__ = ["Editor", "Gate", "Hook", "Hooks", "Reader", "checked", "joined"]
+__all__ = ["Editor", "Gate", "Hook", "Hooks", "Reader", "checked", "edited", "joined"]
 
 
 @runtime_checkable
@@ -64,21 +65,47 @@ class Gate:
             return act
         site = Site(point, layer)
         for editor in editors or ():
-            act = checked(editor(act, site), act, site)
+            act = edited(editor, act, site)
         for reader in readers or ():
+            before = _version(act)
             reader(act, site)
+            _check_untouched(act, before, site, "reader")
         return act
 
     def watched(self, point: Point, layer: Layer | None) -> bool:
         """Whether anyone reads or edits here: what nobody watches need not be computed."""
         return (point, layer) in self._readers or (point, layer) in self._editors
 
-    def edited(self, point: Point, layer: Layer | None) -> bool:
+    def edits(self, point: Point, layer: Layer | None) -> bool:
         return (point, layer) in self._editors
 
 
+def edited(editor: Editor, act: Tensor, site: Site) -> Tensor:
+    """What an editor makes of an activation, if the model can go on with it."""
+    before = _version(act)
+    new = checked(editor(act, site), act, site)
+    _check_untouched(act, before, site, "editor")
+    return new
+
+
+_read_version: Callable[[Tensor], int] = attrgetter("_version")
+
+
+def _version(act: Tensor) -> int:
+    """How often a tensor's memory has been written to."""
+    return 0 if act.is_inference() else _read_version(act)
+
+
+def _check_untouched(act: Tensor, before: int, site: Site, who: str) -> None:
+    if _version(act) != before:
+        raise EditError(
+            f"The {who} at {site} changed the activation in place, and other sites may share its memory. "
+            "Return a new tensor instead: act * 0.5, not act.mul_(0.5)."
+        )
+
+
 def checked(new: object, old: Tensor, site: Site) -> Tensor:
-    """What an editor returned, if the model can go on with it."""
+    """What an editor returned, if its shape, dtype and device are those of the activation."""
     if not isinstance(new, Tensor):
         raise EditError(f"The editor at {site} returned {type(new).__name__}; it must return the new activation.")
     if new.shape != old.shape:

@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 256
 """The output matrix is read once for so many residuals: one pass per site would be bound by memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Lens:
     """The likeliest tokens at every residual site and position, and how a watched token fares there."""
 
@@ -35,6 +35,9 @@ class Lens:
     rank: Int[Tensor, "site pos"]
     """0 where the watched token is the likeliest."""
     probability: Float[Tensor, "site pos"]
+
+    def __repr__(self) -> str:
+        return f"<Lens: {len(self.sites)} sites × {len(self.prompt.ids)} tokens, following token {self.watched}>"
 
 
 def residual_sites(model: Model) -> tuple[Site, ...]:
@@ -58,7 +61,7 @@ def logit_lens(
     Each site is normalised by its own scale; at the last one the lens is the model's own output.
     """
     chosen = residual_sites(model) if sites is None else tuple(sites)
-    run = model.run(prompt, read=chosen, logits="last" if watch is None else "none")
+    run = model.run(model.prompt(prompt), read=chosen, logits="last" if watch is None else "none")
     if watch is None:
         watch = TokenId(int(run.last_logits()[0].argmax()))
     residuals = torch.cat([run[site][0] for site in chosen])
@@ -97,5 +100,5 @@ def _row(logits: Float[Tensor, "row d_vocab"], watch: TokenId, top: int) -> _Row
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     probabilities = logits.softmax(-1)
     best = probabilities.topk(min(top, logits.shape[-1]), dim=-1)
-    rank = (logits > logits[:, watch, None]).sum(-1)
-    return _Row(best.indices, best.values, rank, probabilities[:, watch])
+    rank = (logits > logits[:, watch, None]).sum(-1, dtype=torch.int32)
+    return _Row(best.indices, best.values, rank, probabilities[:, watch].clone())  # a view would keep them all

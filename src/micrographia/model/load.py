@@ -28,4 +28,6 @@ def load_model(
     tensors = checkpoint.tensors()
     chosen_dtype = choose_dtype(dtype, chosen_device, sum(prod(tensors.shape(key)) for key in tensors))
     weights = assemble(anatomy, config.model_type, tensors, device=chosen_device, dtype=chosen_dtype)
-    return Model(checkpoint.name, anatomy, weights, Tokenizer.load(checkpoint))
+    tokenizer = Tokenizer.load(checkpoint)
+    tokenizer.context = min(tokenizer.context, anatomy.context)
+    return Model(checkpoint.name, anatomy, weights, tokenizer)

@@ -2,6 +2,8 @@
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, final
 
@@ -9,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from micrographia.errors import SiteError
+from micrographia.errors import CallError, EditError, PromptError, SiteError
 from micrographia.ids import TokenId
 from micrographia.model.anatomy import Anatomy
 from micrographia.model.batch import Batch, Side
-from micrographia.model.edits import Edit
+from micrographia.model.edits import At, Edit
 from micrographia.model.forward import KeyValues, Wanted, forward
 from micrographia.model.generate import Generation, Sampling, continue_rows
 from micrographia.model.hooks import Editor, Gate, Hooks, Reader, joined
@@ -33,6 +35,14 @@ SiteName: TypeAlias = str | Point | Site
 _AFTER_BLOCKS = (Point.FINAL_NORM_IN, Point.FINAL_NORM_SCALE, Point.FINAL_NORM_OUT, Point.LOGITS)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attached:
+    """Readers and edits that work together on a run."""
+
+    readers: Mapping[SiteName, Reader]
+    edits: tuple[Edit, ...]
+
+
 @final
 class Model:
     """Weights, their anatomy, and a tokenizer. Every run goes through the same gate; nothing is patched."""
@@ -44,7 +54,7 @@ class Model:
         self.anatomy = anatomy
         self.weights = weights
         self.tokenizer = tokenizer
-        self._attached: list[tuple[Mapping[SiteName, Reader], Sequence[Edit]]] = []
+        self._attached: ContextVar[tuple[_Attached, ...]] = ContextVar("attached", default=())
 
     def __repr__(self) -> str:
         a = self.anatomy
@@ -65,8 +75,27 @@ class Model:
 
     def prompts(self, given: Prompts) -> tuple[Prompt, ...]:
         """Tokenise what is still text; from here on a prompt is its ids."""
-        several = [given] if isinstance(given, (str, Prompt)) else given
-        return tuple(one if isinstance(one, Prompt) else self.tokenizer.prompt(one) for one in several)
+        several = [given] if isinstance(given, (str, Prompt)) else list(given)
+        if not several:
+            raise PromptError("There is no prompt. Give a text, a Prompt, or a list of them.")
+        return tuple(self.prompt(one) for one in several)
+
+    def prompt(self, given: str | Prompt) -> Prompt:
+        """One prompt, tokenised by this model."""
+        if isinstance(given, str):
+            return self.tokenizer.prompt(given)
+        if not isinstance(given, Prompt):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PromptError(
+                f"A prompt is a text or a Prompt, and this is a {type(given).__name__}. "
+                "Token ids become a prompt by model.tokenizer.from_ids(ids)."
+            )
+        if max(given.ids) >= self.anatomy.d_vocab:
+            raise PromptError(
+                f"This prompt has the token {max(given.ids)}, and {self.name} ends at {self.anatomy.d_vocab - 1}: "
+                "it was tokenised for another model."
+            )
+        self.tokenizer.check_room(len(given.ids))
+        return given
 
     def batch(self, prompts: Sequence[Prompt], *, side: Side = "right") -> Batch:
         return Batch.of([prompt.ids for prompt in prompts], pad=TokenId(0), side=side, device=self.device)
@@ -75,8 +104,8 @@ class Model:
         self,
         prompts: Prompts,
         *,
-        read: Iterable[SiteName] = (),
-        edit: Sequence[Edit] = (),
+        read: SiteName | Iterable[SiteName] = (),
+        edit: Edit | Sequence[Edit] = (),
         readers: Mapping[SiteName, Reader] | None = None,
         logits: Wanted = "all",
         side: Side = "right",
@@ -86,11 +115,14 @@ class Model:
 
         Editors at a site run before its readers: what is read is what the model went on with.
         """
+        if logits not in ("all", "last", "none"):
+            raise CallError(f"logits is 'all', 'last' or 'none', not {logits!r}.")
         tokenised = self.prompts(prompts)
         batch = self.batch(tokenised, side=side)
         acts: dict[Site, Tensor] = {}
         keep = partial(_keep, acts, grad=grad)
-        wanted = dict.fromkeys(site for name in read for site in sites_matching(self.anatomy, name))
+        names = [read] if isinstance(read, (str, Site)) else read
+        wanted = dict.fromkeys(site for name in names for site in sites_matching(self.anatomy, name))
         hooks = joined(self._hooks(batch, readers or {}, edit), Hooks(readers={site: [keep] for site in wanted}))
         with torch.set_grad_enabled(grad):
             out = self._forward(batch, hooks, None, logits)
@@ -101,10 +133,10 @@ class Model:
         prompt: str | Prompt,
         *,
         max_new: int = 20,
-        edit: Sequence[Edit] = (),
+        edit: Edit | Sequence[Edit] = (),
         readers: Mapping[SiteName, Reader] | None = None,
         sampling: Sampling | None = None,
-        stop: Sequence[TokenId] | None = None,
+        stop: TokenId | Sequence[TokenId] | None = None,
         cached: bool = True,
     ) -> Generation:
         """Write on after one prompt, with edits and readers at work on every token."""
@@ -117,10 +149,10 @@ class Model:
         prompts: Prompts,
         *,
         max_new: int = 20,
-        edit: Sequence[Edit] = (),
+        edit: Edit | Sequence[Edit] = (),
         readers: Mapping[SiteName, Reader] | None = None,
         sampling: Sampling | None = None,
-        stop: Sequence[TokenId] | None = None,
+        stop: TokenId | Sequence[TokenId] | None = None,
         cached: bool = True,
     ) -> tuple[Generation, ...]:
         """Write on after several prompts at once. `stop` defaults to the tokenizer's end-of-text tokens."""
@@ -139,7 +171,7 @@ class Model:
                 step,
                 max_new=max_new,
                 sampling=sampling or Sampling(),
-                stop=self.tokenizer.ends if stop is None else stop,
+                stop=self.tokenizer.ends if stop is None else [stop] if isinstance(stop, int) else stop,
                 cached=cached,
             )
         return tuple(
@@ -149,26 +181,32 @@ class Model:
 
     @contextmanager
     def attached(
-        self, *, edit: Sequence[Edit] = (), readers: Mapping[SiteName, Reader] | None = None
+        self, *, edit: Edit | Sequence[Edit] = (), readers: Mapping[SiteName, Reader] | None = None
     ) -> Generator[None]:
         """Keep edits and readers at work on every run inside the block, outermost first."""
-        self._attached.append((readers or {}, edit))
+        mine = _Attached(dict(readers or {}), _several_edits(edit))
+        self._attached.set((*self._attached.get(), mine))
         try:
             yield
         finally:
-            self._attached.pop()
+            self._attached.set(tuple(other for other in self._attached.get() if other is not mine))
+
+    @property
+    def attached_edits(self) -> tuple[Edit, ...]:
+        """The edits that are at work on every run just now."""
+        return tuple(edit for attached in self._attached.get() for edit in attached.edits)
 
     def _hooks(
-        self, batch: Batch, readers: Mapping[SiteName, Reader], edits: Sequence[Edit], *, beyond: int = 0
+        self, batch: Batch, readers: Mapping[SiteName, Reader], edits: Edit | Sequence[Edit], *, beyond: int = 0
     ) -> Hooks:
         reading: dict[Site, list[Reader]] = {}
         editing: dict[Site, list[Editor]] = {}
-        for more_readers, more_edits in [*self._attached, (readers, edits)]:
-            for edit in more_edits:
+        for attached in (*self._attached.get(), _Attached(readers, _several_edits(edits))):
+            for edit in attached.edits:
                 for site in sites_matching(self.anatomy, edit.where.site):
                     check_edit(edit, site, self.anatomy, batch, beyond=beyond)
                     editing.setdefault(site, []).append(editor_for(edit, batch))
-            for name, reader in more_readers.items():
+            for name, reader in attached.readers.items():
                 for site in sites_matching(self.anatomy, name):
                     reading.setdefault(site, []).append(reader)
         return Hooks(reading, editing)
@@ -197,6 +235,16 @@ class Model:
             rows = torch.arange(batch.n_rows, device=out.device)
             return out[rows, batch.last_columns()][:, None]
         return out
+
+
+def _several_edits(given: Edit | Sequence[Edit]) -> tuple[Edit, ...]:
+    several = (given,) if isinstance(given, (Edit, At)) else tuple(given)
+    for edit in several:
+        if not isinstance(edit, Edit):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise EditError(
+                f"An edit says where and what, as in at('z.5', heads=[3]).zero(); this is a {type(edit).__name__}."
+            )
+    return several
 
 
 def _keep(acts: dict[Site, Tensor], act: Tensor, site: Site, /, *, grad: bool) -> None:

@@ -27,7 +27,7 @@ class Answer:
     logit: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """One forward pass. `run["resid_post.3"]` is what was read there, `[batch pos …]` on the model's device."""
 
@@ -36,6 +36,10 @@ class Run:
     acts: Mapping[Site, Tensor]
     computed: Float[Tensor, "batch pos d_vocab"] | None
     tokenizer: Tokenizer
+
+    def __repr__(self) -> str:
+        logits = "no logits" if self.computed is None else f"logits {tuple(self.computed.shape)}"
+        return f"<Run of {len(self.prompts)} prompts: {logits}, {len(self.acts)} sites read>"
 
     def __getitem__(self, site: str | Site) -> Tensor:
         site = Site.parse(site) if isinstance(site, str) else site
@@ -55,7 +59,7 @@ class Run:
 
     def stack(self, point: str | Point) -> Float[Tensor, "layer batch pos *rest"]:
         """What was read at this point, layer upon layer."""
-        layers = sorted(site for site in self.acts if site.point == Point(point))
+        layers = sorted(site for site in self.acts if site.point.value == point)
         if not layers:
             raise SiteError(f"Nothing was read at {point} in this run. Ask for it: run(..., read=['{point}']).")
         return torch.stack([self.acts[site] for site in layers])

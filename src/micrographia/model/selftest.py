@@ -195,6 +195,8 @@ def _tiny_anatomy() -> Anatomy:
         qk_norm="none",
         learned_positions=False,
         tied=True,
+        attn_bias=False,
+        mlp_bias=False,
         attn_scale=8**-0.5,
         attn_cap=None,
         logit_cap=None,

@@ -58,6 +58,8 @@ def anatomy_of(config: object) -> Anatomy:
         post_norm=family.names.attn_post_norm is not None,
         qk_norm=form.qk_norm,
         learned_positions=family.names.pos_embed is not None,
+        attn_bias=getattr(config, "attention_bias", None),
+        mlp_bias=getattr(config, "mlp_bias", None),
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         attn_scale=1.0 if unscaled else scale**-0.5,
         attn_cap=_cap(config, "attn_logit_softcapping"),

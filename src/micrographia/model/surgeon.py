@@ -11,10 +11,10 @@ from torch import Tensor
 from micrographia.errors import EditError
 from micrographia.model.anatomy import Anatomy
 from micrographia.model.batch import Batch
-from micrographia.model.edits import Add, Apply, At, Edit, Mean, Positions, Replace, Resample, Scale
-from micrographia.model.hooks import Editor, checked
+from micrographia.model.edits import Add, Apply, At, Chosen, Edit, Mean, Replace, Resample, Scale
+from micrographia.model.hooks import Editor, edited
 from micrographia.model.run import Run
-from micrographia.model.site import AXES, Site
+from micrographia.model.site import AXES, Point, Site
 
 __all__ = ["check_edit", "editor_for"]
 
@@ -27,6 +27,8 @@ def check_edit(edit: Edit, site: Site, anatomy: Anatomy, batch: Batch, *, beyond
     axes = AXES[site.point]
     kv = "kv_head" in axes
     heads = anatomy.n_kv_heads if kv else anatomy.n_heads if "head" in axes else None
+    if anatomy.qk_norm == "flat" and site.point in (Point.Q_NORM_SCALE, Point.K_NORM_SCALE):
+        heads = None  # one scale for all heads
     _check_indices("key-value head" if kv else "head", edit.where.heads, heads, site)
     _check_indices("neuron", edit.where.neurons, anatomy.d_mlp if "neuron" in axes else None, site)
     chosen = edit.where.positions
@@ -34,12 +36,13 @@ def check_edit(edit: Edit, site: Site, anatomy: Anatomy, batch: Batch, *, beyond
         if isinstance(edit.change, Resample) and edit.change.source is not None:
             raise EditError("To take from other positions, list the positions to edit, as many as source positions.")
         return
-    longest = int(batch.lengths.max())
+    shortest = int(batch.lengths.min())
     for position in chosen:
-        if not -longest <= position < longest + beyond:
+        if not -shortest <= position < shortest + beyond:
+            which = "the prompt" if len(batch.lengths) == 1 else "the shortest prompt"
             raise EditError(
                 f"There is no position {position} to edit at {site}: "
-                f"the prompt has {longest} tokens, 0 to {longest - 1}."
+                f"{which} has {shortest} tokens, 0 to {shortest - 1}."
             )
     if isinstance(edit.change, Resample) and edit.change.source is not None and len(edit.change.source) != len(chosen):
         raise EditError(f"{len(chosen)} positions cannot take from {len(edit.change.source)}: list them in pairs.")
@@ -84,7 +87,7 @@ class _Surgeon:
             case Resample(reference, source):
                 return _resampled(reference, source, self.edit.where.positions, site, act, self.batch)
             case Apply(editor):
-                return checked(editor(act, site), act, site)
+                return edited(editor, act, site)
             case _:
                 assert_never(change)
 
@@ -112,7 +115,7 @@ def _mean(reference: Run, site: Site) -> Tensor:
 def _resampled(
     reference: Run,
     source: tuple[int, ...] | None,
-    positions: Positions,
+    positions: Chosen,
     site: Site,
     act: Tensor,
     batch: Batch,
@@ -123,8 +126,10 @@ def _resampled(
     if n_theirs not in (1, n_rows):
         raise EditError(f"{site}: a reference of {n_theirs} prompts cannot serve {n_rows}; give 1 or {n_rows}.")
     if "query" in AXES[site.point]:
-        if theirs.shape[1:] != act.shape[1:] or source is not None:
-            raise EditError(f"{site} can be taken only from a prompt of the same length, position by position.")
+        if theirs.shape[1:] != act.shape[1:] or source is not None or not _same_places(reference.batch, batch):
+            raise EditError(
+                f"{site} can be taken only from prompts of the same length, padded alike, position by position."
+            )
         return theirs.expand_as(act)
     new = act.clone()
     for mine, wanted in _pairs(positions, source, batch, reference.batch):
@@ -142,8 +147,15 @@ def _resampled(
     return new
 
 
+def _same_places(theirs: Batch, mine: Batch) -> bool:
+    """Whether the columns of two batches hold the same positions."""
+    if not bool((theirs.positions == mine.positions).all()):
+        return False
+    return bool((_is_at(theirs) == _is_at(mine)).all())
+
+
 def _pairs(
-    positions: Positions, source: tuple[int, ...] | None, batch: Batch, reference: Batch
+    positions: Chosen, source: tuple[int, ...] | None, batch: Batch, reference: Batch
 ) -> Sequence[tuple[Bool[Tensor, "batch pos"], Tensor]]:
     """Columns to edit, with the reference position that each takes from."""
     if source is None or positions is None or isinstance(positions, slice):
@@ -152,7 +164,7 @@ def _pairs(
     pairs = zip(positions, source, strict=True)
     return [
         (
-            _tokens([mine], batch),
+            _tokens((mine,), batch),
             (lengths + theirs if theirs < 0 else torch.full_like(lengths, theirs))[:, None].expand_as(batch.ids),
         )
         for mine, theirs in pairs
@@ -163,13 +175,13 @@ def _is_at(batch: Batch) -> Bool[Tensor, "batch pos"]:
     return torch.ones_like(batch.ids, dtype=torch.bool) if batch.real is None else batch.real
 
 
-def _tokens(positions: Positions, batch: Batch) -> Bool[Tensor, "batch pos"]:
+def _tokens(positions: Chosen, batch: Batch) -> Bool[Tensor, "batch pos"]:
     """The columns at which the chosen tokens stand."""
     here, length = batch.positions, batch.lengths[:, None]
     if positions is None:
         return _is_at(batch)
     if isinstance(positions, slice):
-        start = _from_end(positions.start or 0, length)
+        start = _from_end(positions.start or 0, length).clamp(min=0)
         chosen = (here >= start) & ((here - start) % (positions.step or 1) == 0)
         if positions.stop is not None:
             chosen &= here < _from_end(positions.stop, length)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, cast, final, runtime_checkable
 
@@ -179,10 +180,11 @@ class Tokenizer:
 
     def token(self, name: Bos) -> TokenId:
         """One token by its id, or by its text, spaces included: `" French"`."""
-        if isinstance(name, int):
-            if not 0 <= name < self.d_vocab:
-                raise PromptError(f"There is no token {name}: {self.name} has the tokens 0 to {self.d_vocab - 1}.")
-            return TokenId(name)
+        if not isinstance(name, str):
+            number = index(name)  # numpy's and torch's whole numbers too
+            if not 0 <= number < self.d_vocab:
+                raise PromptError(f"There is no token {number}: {self.name} has the tokens 0 to {self.d_vocab - 1}.")
+            return TokenId(number)
         found = self._find(name)
         if found is None:
             raise PromptError(self._not_one_token(name))
