@@ -18,6 +18,7 @@ from typing import Literal, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from micrographia.errors import EditError
@@ -41,9 +42,9 @@ __all__ = [
     "at",
 ]
 
-Indices: TypeAlias = Sequence[int] | Tensor | None
+Indices: TypeAlias = Sequence[int] | Tensor | NDArray[np.integer] | SupportsIndex | None
 """Which heads or neurons; None is all."""
-Positions: TypeAlias = Sequence[int] | Tensor | slice | None
+Positions: TypeAlias = Indices | slice
 """Which of a prompt's tokens; None is all, those too that are generated."""
 Chosen: TypeAlias = tuple[int, ...] | slice | None
 """The same, checked."""
@@ -130,7 +131,7 @@ class At:
         """Replace by the mean over the tokens of a reference run, which must have read the site."""
         return Edit(self, Mean(reference))
 
-    def resample(self, reference: Run, *, source: Indices | int = None) -> "Edit":
+    def resample(self, reference: Run, *, source: Indices = None) -> "Edit":
         """Take over what a reference run, which must have read the site, held there.
 
         Position p takes from position p, or the k-th chosen position from the k-th of `source`. A reference of
@@ -154,15 +155,15 @@ class Edit:
 def at(
     site: str | Point | Site,
     *,
-    positions: Positions | int = None,
-    heads: Indices | int = None,
-    neurons: Indices | int = None,
+    positions: Positions = None,
+    heads: Indices = None,
+    neurons: Indices = None,
 ) -> At:
     """Name a place to edit. One index may stand for a list of one; tensors and arrays of indices do as well."""
     return At(site, _positions(positions), _indices("heads", heads), _indices("neurons", neurons))
 
 
-def _positions(given: Positions | int) -> Chosen:
+def _positions(given: Positions) -> Chosen:
     if not isinstance(given, slice):
         return _indices("positions", given)
     step = 1 if given.step is None else index(given.step)
@@ -172,7 +173,7 @@ def _positions(given: Positions | int) -> Chosen:
     return slice(start, stop, step)
 
 
-def _indices(name: str, given: Indices | int) -> tuple[int, ...] | None:
+def _indices(name: str, given: Indices) -> tuple[int, ...] | None:
     if given is None:
         return None
     several: list[object] = list(given) if isinstance(given, Iterable) and _has_axes(given) else [given]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import index
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, cast, final, runtime_checkable
+from typing import Literal, Protocol, SupportsIndex, TypeAlias, cast, final, runtime_checkable
 
 from tokenizers import Tokenizer as Backend
 
@@ -27,7 +27,7 @@ from micrographia.model.pieces import (
 
 __all__ = ["Bos", "BosPolicy", "ChatMessage", "Prompt", "Tokenizer"]
 
-Bos: TypeAlias = str | int
+Bos: TypeAlias = str | SupportsIndex
 """`"auto"`, `"none"`, or the token to put in front, as text or id."""
 ChatMessage: TypeAlias = Mapping[str, str]
 """`{"role": "user", "content": "…"}`."""
@@ -158,7 +158,7 @@ class Tokenizer:
         front = self.bos.ids
         return Prompt(prompt.ids, prompt.pieces, text, len(front) if _begins(ids, front) else 0)
 
-    def from_ids(self, ids: Iterable[int]) -> Prompt:
+    def from_ids(self, ids: Iterable[SupportsIndex]) -> Prompt:
         """A prompt of these very ids; nothing is put in front."""
         checked = [self.token(i) for i in ids]
         if not checked:
