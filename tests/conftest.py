@@ -8,9 +8,13 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from micrographia.microscope import Microscope
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -33,3 +37,11 @@ def _same_numbers() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> "Microscope":
+    """The embedded model in float32, opened once."""
+    from micrographia.microscope import open
+
+    return open(device="cpu", dtype="float32")

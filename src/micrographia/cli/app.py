@@ -1,11 +1,14 @@
 """The command `micrographia`: parses, calls one verb, and turns errors into one sentence and an exit code."""
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from micrographia.cli.convert import convert
+from micrographia.cli.corpus import corpus
 from micrographia.cli.doctor import doctor
 from micrographia.cli.heads import heads
 from micrographia.cli.lens import lens
@@ -30,7 +33,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (lens, heads, models, doctor):
+for verb in (lens, heads, corpus, convert, models, doctor):
     app.command(verb)
 
 
@@ -50,8 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain("interrupted.")
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _forsake_stdout()
         sys.exit(1)
     except OSError as error:
         complain(f"{error.strerror or error}{'' if error.filename is None else f': {error.filename}'}.")
+        _forsake_stdout()
         sys.exit(1)
+
+
+def _forsake_stdout() -> None:
+    """What could not be written is not to be tried again when Python, as it ends, flushes stdout."""
+    if sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

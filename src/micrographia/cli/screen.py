@@ -4,12 +4,14 @@ import json
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from micrographia.store import Progress as Report
+if TYPE_CHECKING:
+    from micrographia.store import Progress as Report
 
 __all__ = ["complain", "inert", "print_json", "progress", "results", "shade"]
 
@@ -35,18 +37,19 @@ def complain(message: str) -> None:
 def print_json(content: Mapping[str, object]) -> None:
     """A result for other programs, in ASCII, so that it is JSON whatever encoding stdout has."""
     sys.stdout.write(json.dumps(content, allow_nan=False) + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager
-def progress() -> Generator[Report]:
+def progress() -> "Generator[Report]":
     """One bar per stage of long work, on stderr; gone when the work is done, silent where nobody looks."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int, /) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(inert(stage), total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield report

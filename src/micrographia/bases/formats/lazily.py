@@ -1,0 +1,38 @@
+"""A mapping whose values are made when they are taken, each time anew: nothing is held that nobody uses."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar, final
+
+__all__ = ["Lazily", "changed"]
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+_Other = TypeVar("_Other")
+
+
+@final
+class Lazily(Mapping[_Key, _Value], Generic[_Key, _Value]):
+    """Knows its keys at once and makes a value when it is asked for."""
+
+    __slots__ = ("_makers",)
+
+    def __init__(self, makers: Mapping[_Key, Callable[[], _Value]]) -> None:
+        self._makers = dict(makers)
+
+    def __getitem__(self, key: _Key) -> _Value:
+        return self._makers[key]()
+
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._makers
+
+
+def changed(source: Mapping[_Key, _Other], change: Callable[[_Key, _Other], _Value]) -> Lazily[_Key, _Value]:
+    """The same keys, each value changed when it is taken."""
+    makers: dict[_Key, Callable[[], _Value]] = {key: lambda key=key: change(key, source[key]) for key in source}
+    return Lazily(makers)
