@@ -99,7 +99,6 @@ def test_more_tokens_than_there_are_is_all_of_them(call: Call, folder: Path) -> 
 def test_a_narrow_terminal_keeps_the_last_columns_and_says_what_it_hides(
     call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TERM", "dumb")
     wide, narrow = (shown_at(call, folder, monkeypatch, columns) for columns in (200, 60))
     assert "do not fit" not in wide
     assert "The first 4 of 6 tokens do not fit; a wider terminal or --json shows them." in " ".join(narrow.split())
@@ -113,13 +112,14 @@ def test_a_narrow_terminal_keeps_the_last_columns_and_says_what_it_hides(
 def test_however_narrow_the_terminal_the_last_column_stays(
     call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TERM", "dumb")
     narrow = shown_at(call, folder, monkeypatch, 20)
     assert "The first 5 of 6 tokens" in " ".join(narrow.split())
 
 
 def shown_at(call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
+    monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "50")  # without it, a dumb terminal is taken to be 80 wide
     return on_terminal(lambda: call("lens", PROMPT, "--model", str(folder)))
 
 

@@ -59,6 +59,7 @@ def test_a_pipe_has_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 def test_a_terminal_has_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("LINES", "50")
     monkeypatch.setenv("TERM", "dumb")
     lines = on_terminal(lambda: results().print("word " * 50)).splitlines()
     assert {len(line.rstrip()) for line in lines[:-1]} == {19}

@@ -112,8 +112,10 @@ class _Parts:
         return self.linear_as_stored(name, d_out, d_in, biased)
 
     def linear_as_stored(self, name: str, d_out: int, d_in: int, biased: bool | None) -> Linear:
-        """`biased` False leaves a bias where it is, to be found by `check_nothing_is_left`."""
-        bias = None if biased is False else self.find(name + ".bias")
+        """`biased` True needs a bias; False leaves it where it is, to be found by `check_nothing_is_left`."""
+        bias = self.tensor(name + ".bias", (d_out,)) if biased else None
+        if biased is None:
+            bias = self.find(name + ".bias")
         return Linear(self.tensor(name + ".weight", (d_out, d_in)), bias)
 
     def norm(self, name: str, d: int) -> NormWeights:

@@ -89,3 +89,11 @@ def test_a_bias_that_was_subtracted_from_the_input_is_folded_exactly() -> None:
     folded = unbiased_input(lambda: weight, lambda: bias, lambda: subtracted)()
     x = torch.randn(7, 3)
     assert torch.allclose(x @ weight.T + folded, (x - subtracted) @ weight.T + bias, atol=1e-5)
+
+
+def test_layers_that_are_only_written_to_are_layers_too() -> None:
+    whole = cross_layer("relu", layers=4)
+    bottom = replace(whole, layers={Layer(0): whole.layers[Layer(0)]})
+    found = all_layers(bottom).file
+    assert found.coding == (0, 1, 2, 3)
+    assert compare(bottom, found).equal

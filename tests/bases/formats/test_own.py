@@ -75,6 +75,11 @@ def test_the_manifest_is_a_record(tmp_path: Path) -> None:
         ({"d_model": 0}, "d_model: Input should be greater than 0"),
         ({"d_model": 7}, r"holds \w+ in shape \(.*\); its manifest asks for"),
         ({"facts": {"smell": "good"}}, r"facts\.smell: Extra inputs"),
+        ({"storage": "int8"}, "must hold a scale for each matrix if, and only if, its manifest says int8"),
+        (
+            {"layers": [{"layer": 0, "file": "layer-000.safetensors", "n_features": 10, "activation": None}] * 2},
+            "twice",
+        ),
         ({"layers": []}, "holds a basis without features"),
     ],
 )

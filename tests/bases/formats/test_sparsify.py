@@ -121,3 +121,12 @@ def test_bf16_is_bf16_throughout(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "x" / "layers.0.mlp" / "sae.safetensors")
     with pytest.raises(MicrographiaError, match=r"b_dec in .* holds 6 of 6 values that are NaN or infinite"):
         compare(open_basis(tmp_path / "x"), per_layer("topk"))
+
+
+def test_the_settings_of_the_run_are_read(tmp_path: Path) -> None:
+    save_basis(per_layer("topk"), tmp_path / "x", to="sparsify")
+    run = {"model": "a/model", "revision": None, "dataset": "some/text", "lr": 0.1, "hf_token": "secret"}
+    (tmp_path / "x" / "config.json").write_text(json.dumps(run))
+    facts = open_basis(tmp_path / "x").facts
+    assert (facts.model, facts.model_revision, facts.dataset) == ("a/model", None, "some/text")
+    assert facts.training == {"model": "a/model", "revision": None, "dataset": "some/text", "lr": 0.1}

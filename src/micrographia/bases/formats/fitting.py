@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def without_topk(file: BasisFile) -> Fitted:
 
 def all_layers(file: BasisFile) -> Fitted:
     """Every layer from 0 up: where one has no features, as many that never fire."""
-    last = max(max(file.layers) + 1, file.facts.model_layers or 0)
+    last = max(max(file.layers) + 1, file.facts.model_layers or 0, *map(partial(_reach, file), file.coding))
     missing = [layer for layer in map(Layer, range(last)) if layer not in file.coding]
     if not missing:
         return Fitted(file)
@@ -96,6 +97,11 @@ def one_width(file: BasisFile) -> Fitted:
     names = ", ".join(map(str, narrow))
     line = f"layers {names} have fewer features than the others: they get some that never fire, to make {widest}"
     return Fitted(replace(file, layers=layers), (line,))
+
+
+def _reach(file: BasisFile, layer: Layer) -> int:
+    """The layer after the last one that a layer's features write to."""
+    return layer + (1 if file.kind == "per-layer" else len(file.layers[layer].parts["decoders"]))
 
 
 def _constant(layer: LayerParts, value: float) -> Callable[[], Tensor]:

@@ -93,6 +93,8 @@ class Micrographia:
         manifest = read_basis_manifest(folder)
         records = {record.name: record for record in manifest.files}
         layers: dict[Layer, LayerParts] = {}
+        if len({entry.layer for entry in manifest.layers}) != len(manifest.layers):
+            raise ModelFileError(f"{folder / store.MANIFEST} lists a layer twice.")
         for entry in manifest.layers:
             if entry.file not in records:
                 raise ModelFileError(f"{folder / store.MANIFEST} does not weigh {entry.file}.")
@@ -186,6 +188,10 @@ def _layer(folder: Path, record: store.FileRecord, entry: LayerRecord, manifest:
         raise ModelFileError(
             f"{path} holds the tensors {', '.join(sorted(there))}; its manifest asks for {', '.join(sorted(wanted))}."
         )
+    scales = {name for name in tensors if name.endswith(".scale")}
+    narrow = {name for name in there if manifest.storage == "int8" and len(AXES[name]) > 1}
+    if scales != {f"{name}.scale" for name in narrow}:
+        raise ModelFileError(f"{path} must hold a scale for each matrix if, and only if, its manifest says int8.")
     for name in there:
         _check_shape(tensors, name, entry, manifest, path)
     checked = _Once(lambda: _check(path, record))

@@ -83,12 +83,10 @@ class SaeLens:
         facts = {layer: _facts(configs[path], path.with_name(_CONFIG), hints) for layer, path in paths.items()}
         first = next(iter(facts))
         for layer, found in facts.items():
-            if (found.input_site, found.input_norm, found.output_site) != (
-                facts[first].input_site,
-                facts[first].input_norm,
-                facts[first].output_site,
-            ):
-                raise UnsupportedError(f"{folder} holds transcoders of different sites (layers {first} and {layer}).")
+            if found != facts[first]:
+                raise UnsupportedError(
+                    f"{folder} holds transcoders of different sites, models or data (layers {first} and {layer})."
+                )
         layers = {layer: _layer(path, layer, configs[path]) for layer, path in paths.items()}
         theirs: dict[str, JsonValue] = {str(layer): _kept(configs[path]) for layer, path in paths.items()}
         skips = any("skip" in each.parts for each in layers.values())

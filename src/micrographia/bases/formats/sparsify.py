@@ -32,7 +32,7 @@ from micrographia.model.site import Point
 
 __all__ = ["Sparsify"]
 
-_CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
+_CONFIG, _WEIGHTS, _RUN = "cfg.json", "sae.safetensors", "config.json"
 _NEEDED = ("k", "d_in", "transcode")
 _KNOWN = (
     "activation",
@@ -82,7 +82,7 @@ class Sparsify:
             for layer, config in configs.items()
         }
         skips = any("skip" in each.parts for each in layers.values())
-        changes = {
+        changes: dict[str, object] = _run(folder) | {
             "skip": "in-output" if skips else "none",
             "foreign": {**facts.foreign, self.name: theirs},
         }
@@ -117,6 +117,16 @@ class Sparsify:
                     FACTS: facts_out(file.facts, self.name),
                 },
             )
+
+
+def _run(folder: Path) -> dict[str, object]:
+    """What the settings of a training run say, where they lie beside its hookpoints; never a token for the hub."""
+    if not (folder / _RUN).is_file():
+        return {}
+    run = {key: value for key, value in read_json(folder / _RUN).items() if key != "hf_token"}
+    named = {"model": run.get("model"), "model_revision": run.get("revision"), "dataset": run.get("dataset")}
+    said: dict[str, object] = {key: str(value) for key, value in named.items() if value is not None}
+    return said | {"training": run}
 
 
 def _config(path: Path) -> Settings:
