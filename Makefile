@@ -29,7 +29,7 @@ trace: $(STAMP)  ## look into the embedded model with one prompt (PROMPT="..." f
 
 test: $(STAMP)  ## check and test everything
 	@scripts/check
-	@scripts/test -n auto
+	@MICROGRAPHIA_INTEROP_REQUIRED=1 scripts/test -n auto
 
 check: $(STAMP)  ## style, types, order of the rooms, house rules
 	@scripts/check

@@ -89,12 +89,12 @@ def _writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        free = store.readable_size(shutil.disk_usage(path.parent).free)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            free = store.readable_size(shutil.disk_usage(path.parent).free)
             raise WorkError(
                 f"Cannot write {path}: {error.strerror}; its disk has {free} free. Make room, or write elsewhere."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise WorkError(f"Cannot write {path}: {error.strerror}. Write elsewhere.") from error
         raise
 
