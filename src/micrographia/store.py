@@ -34,6 +34,7 @@ __all__ = [
     "cache_dir",
     "check_files",
     "check_room",
+    "crc32_file",
     "locked",
     "read_manifest",
     "readable_size",
@@ -43,6 +44,7 @@ __all__ = [
     "sha256_file",
     "silent",
     "sync_folder",
+    "umask",
     "verify_files",
     "write_json",
     "writing",
@@ -153,7 +155,7 @@ def atomic_file(path: Path, *, needed: int | None = None) -> Generator[BinaryIO]
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, 0o666 & ~umask())
             os.replace(name, path)
         finally:
             with suppress(FileNotFoundError):
@@ -214,6 +216,14 @@ def sha256_file(path: Path, progress: Progress = silent) -> str:
     return digest.hexdigest()
 
 
+def crc32_file(path: Path) -> str:
+    """The CRC-32 of a file, in hex, without holding the file in memory."""
+    crc = 0
+    for chunk in _chunks(path):
+        crc = zlib.crc32(chunk, crc)
+    return f"{crc:08x}"
+
+
 def record_file(path: Path) -> FileRecord:
     """Weigh a file for the manifest, reading it once."""
     digest, crc, size = hashlib.sha256(), 0, 0
@@ -250,12 +260,9 @@ def check_files(folder: Path, records: Iterable[FileRecord]) -> None:
     """Compare sizes and CRC-32s with the manifest: fast, done at every load."""
     for record in records:
         path = _same_size(folder, record)
-        crc = 0
-        for chunk in _chunks(path):
-            crc = zlib.crc32(chunk, crc)
-        if f"{crc:08x}" != record.crc32:
+        if (found := crc32_file(path)) != record.crc32:
             raise CacheError(
-                f"{path} is damaged: its CRC-32 is {crc:08x}, and it was {record.crc32} when written. "
+                f"{path} is damaged: its CRC-32 is {found}, and it was {record.crc32} when written. "
                 + removal_line(folder)
             )
 
@@ -318,7 +325,8 @@ def _acquired_at_once(lock: FileLock) -> bool:
     return True
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

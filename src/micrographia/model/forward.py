@@ -51,7 +51,11 @@ class Pass:
     gate: Gate
     batch: Batch
     past: KeyValues | None
+    keys: Tensor
+    """The positions of all keys, a cached prefix's too."""
+    real_keys: Tensor | None
     masks: dict[int | None, Tensor]
+    """Filled as layers ask for them: a plain causal pass through the fused kernel needs none."""
     turns: dict[Rotary, tuple[Tensor, Tensor]]
 
 
@@ -91,16 +95,23 @@ def forward(
 
 
 def _begin(weights: Weights, anatomy: Anatomy, batch: Batch, gate: Gate, past: KeyValues | None) -> Pass:
-    """Masks and rotations, once for all layers that share them."""
+    """Positions and rotations, once for all layers that share them."""
     positions, real = batch.positions, batch.real
     if past is not None:
         past.real = _grown(past.real, torch.ones_like(batch.ids, dtype=torch.bool) if real is None else real)
         past.positions = _grown(past.positions, positions)
         positions, real = past.positions, past.real
-    masks = {window: allowed_keys(batch.positions, positions, real, window) for window in set(anatomy.windows)}
     dtype = weights.embed.dtype
     turns = {turn: _turn(turn, batch.positions, dtype) for turn in set(anatomy.rotaries) if turn is not None}
-    return Pass(anatomy, gate, batch, past, masks, turns)
+    return Pass(anatomy, gate, batch, past, positions, real, {}, turns)
+
+
+def _mask(run: Pass, layer: Layer) -> Bool[Tensor, "batch 1 query key"]:
+    """Which keys each query of a layer may attend to; one mask for all layers with the same window."""
+    window = run.anatomy.windows[layer]
+    if window not in run.masks:
+        run.masks[window] = allowed_keys(run.batch.positions, run.keys, run.real_keys, window)
+    return run.masks[window]
 
 
 def _grown(old: Tensor | None, new: Tensor) -> Tensor:
@@ -238,10 +249,9 @@ def _mix(run: Pass, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Float[Tens
     if run.past is not None:
         k = run.past.keys[layer] = _grown(run.past.keys.get(layer), k)
         v = run.past.values[layer] = _grown(run.past.values.get(layer), v)
-    mask = run.masks[a.windows[layer]]
     edited = gate.edits(Point.SCORES, layer) or gate.edits(Point.PATTERN, layer)
     watched = gate.watched(Point.SCORES, layer) or gate.watched(Point.PATTERN, layer)
-    pattern = _pattern(run, layer, q, k, mask) if watched or a.attn_cap is not None else None
+    pattern = _pattern(run, layer, q, k) if watched or a.attn_cap is not None else None
     if pattern is not None and (edited or a.attn_cap is not None):
         return torch.einsum("bngqk,bknd->bqngd", _grouped(pattern, 1, a), v).flatten(2, 3)
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
@@ -251,7 +261,7 @@ def _mix(run: Pass, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Float[Tens
         q,
         k,
         v,
-        attn_mask=None if plain else mask,
+        attn_mask=None if plain else _mask(run, layer),
         is_causal=plain,
         scale=a.attn_scale,
         enable_gqa=a.n_heads != a.n_kv_heads,
@@ -259,7 +269,7 @@ def _mix(run: Pass, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Float[Tens
     return mixed.transpose(1, 2)
 
 
-def _pattern(run: Pass, layer: Layer, q: Tensor, k: Tensor, mask: Tensor) -> Float[Tensor, "batch head query key"]:
+def _pattern(run: Pass, layer: Layer, q: Tensor, k: Tensor) -> Float[Tensor, "batch head query key"]:
     """softmax of the scaled, capped, masked scores; the scores are shown before the mask."""
     gate, a = run.gate, run.anatomy
     scores = torch.einsum("bqngd,bknd->bngqk", _grouped(q, 2, a), k).flatten(1, 2) * a.attn_scale
@@ -267,7 +277,7 @@ def _pattern(run: Pass, layer: Layer, q: Tensor, k: Tensor, mask: Tensor) -> Flo
         scores = torch.tanh(scores / a.attn_cap) * a.attn_cap
     scores = gate(Point.SCORES, layer, scores)
     wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    pattern = wide.masked_fill(~mask, -math.inf).softmax(-1).to(scores.dtype)
+    pattern = wide.masked_fill(~_mask(run, layer), -math.inf).softmax(-1).to(scores.dtype)
     return gate(Point.PATTERN, layer, pattern)
 
 

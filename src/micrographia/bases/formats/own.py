@@ -5,7 +5,6 @@ file when its layer is first used; `verify` compares the SHA-256. Unknown keys a
 """
 
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, final
@@ -237,12 +236,8 @@ def _restored(tensors: Mapping[str, Tensor], name: str, checked: Callable[[], No
 
 
 def _check(path: Path, record: store.FileRecord) -> None:
-    crc = 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            crc = zlib.crc32(chunk, crc)
-    if f"{crc:08x}" != record.crc32:
-        raise ModelFileError(f"{path} is damaged: its CRC-32 is {crc:08x}, and it was {record.crc32} when written.")
+    if (found := store.crc32_file(path)) != record.crc32:
+        raise ModelFileError(f"{path} is damaged: its CRC-32 is {found}, and it was {record.crc32} when written.")
 
 
 def _same_size(folder: Path, record: store.FileRecord) -> None:

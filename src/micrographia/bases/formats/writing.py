@@ -30,7 +30,7 @@ def new_folder(path: Path) -> Generator[Path]:
         partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield partial
-            partial.chmod(0o777 & ~_umask())
+            partial.chmod(0o777 & ~store.umask())
             store.sync_folder(partial)
             refuse_taken(path)
             partial.replace(path)
@@ -97,9 +97,3 @@ def _writing(path: Path) -> Generator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise WorkError(f"Cannot write {path}: {error.strerror}. Write elsewhere.") from error
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
