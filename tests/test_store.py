@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micrographia import store
-from micrographia.errors import CacheError
+from micrographia.errors import CacheError, ModelFileError
 
 
 def signed(folder: Path, **files: bytes) -> store.Manifest:
@@ -63,6 +63,21 @@ def test_a_full_device_is_a_sentence_that_says_where_else() -> None:
         path.open("wb", buffering=0) as stream,
     ):
         stream.write(b"x")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, r"Cannot write .*x: no luck; its disk has .* free\. Make room, or write elsewhere\."),
+        (errno.EROFS, r"Cannot write .*x: no luck\. Write elsewhere\."),
+    ],
+)
+def test_a_writer_may_have_words_of_its_own(tmp_path: Path, number: int, said: str) -> None:
+    with (
+        pytest.raises(ModelFileError, match=said),
+        store.writing(tmp_path / "x", kind=ModelFileError, elsewhere="write elsewhere."),
+    ):
+        raise OSError(number, "no luck")
 
 
 def test_a_limit_on_file_size_is_a_full_disk(tmp_path: Path) -> None:
@@ -167,6 +182,18 @@ def test_a_manifest_that_is_not_understood_is_refused_by_name(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CacheError, match=said):
         store.read_manifest(tmp_path / "m")
+
+
+def test_any_record_is_read_with_the_same_care(tmp_path: Path) -> None:
+    found = signed(tmp_path / "m", a=b"hello")
+    raw = found.model_dump(mode="json")
+    assert store.record_of(raw, store.Manifest, tmp_path) == found
+    for change, said in (
+        ({"schema_version": 7}, r"reads version 1: update Micrographia\.$"),
+        ({"name": 3}, r"name: .*\)\.$"),
+    ):
+        with pytest.raises(ModelFileError, match=said):
+            store.record_of(raw | change, store.Manifest, tmp_path, kind=ModelFileError)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])

@@ -17,12 +17,12 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, cast, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from micrographia.errors import CacheError
+from micrographia.errors import CacheError, WorkError
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -34,11 +34,14 @@ __all__ = [
     "cache_dir",
     "check_files",
     "check_room",
+    "complaints",
     "crc32_file",
+    "is_full",
     "locked",
     "read_manifest",
     "readable_size",
     "record_file",
+    "record_of",
     "removal_line",
     "remove_folder",
     "sha256_file",
@@ -56,8 +59,11 @@ MANIFEST = "manifest.json"
 
 _SCHEMA = 1
 _CHUNK = 1 << 22
+_ELSEWHERE = f"choose another place for the cache: export {CACHE_VARIABLE}=/path/with/room"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+_Record = TypeVar("_Record", bound=BaseModel)
 
 
 @runtime_checkable
@@ -122,16 +128,24 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def writing(path: Path, *, needed: int | None = None) -> Generator[None]:
-    """Turn a disk that is full or refuses into a `CacheError` which says what to do."""
+def writing(
+    path: Path, *, needed: int | None = None, kind: type[WorkError] = CacheError, elsewhere: str = _ELSEWHERE
+) -> Generator[None]:
+    """Turn a disk that is full or refuses into one sentence, of this kind, which ends with what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise CacheError(_full_disk(path, needed, error)) from error
+        if is_full(error):
+            raise kind(f"{_full_disk(path, needed, error)} Make room, or {elsewhere}") from error
         if error.errno in _REFUSED:
-            raise CacheError(f"Cannot write {path}: {error.strerror}. {_elsewhere()}") from error
+            said = elsewhere[:1].upper() + elsewhere[1:]
+            raise kind(f"Cannot write {path}: {error.strerror}. {said}") from error
         raise
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it was for want of room: on the disk, in a quota, or under a limit on the size of files."""
+    return error.errno in _FULL
 
 
 def check_room(path: Path, needed: int) -> None:
@@ -140,7 +154,7 @@ def check_room(path: Path, needed: int) -> None:
     if free is not None and free < needed:
         raise CacheError(
             f"Writing {path} needs {readable_size(needed)}, and its disk has {readable_size(free)} free. "
-            + _elsewhere()
+            f"Make room, or {_ELSEWHERE}"
         )
 
 
@@ -243,17 +257,32 @@ def read_manifest(folder: Path) -> Manifest:
         raise CacheError(f"{folder} has no {MANIFEST}, so it cannot be trusted. {removal_line(folder)}") from error
     except ValueError as error:
         raise CacheError(f"{path} is not JSON: {error}. {removal_line(folder)}") from error
-    version = cast("dict[str, object]", raw).get("schema_version") if isinstance(raw, dict) else None
-    if version != _SCHEMA:
-        raise CacheError(
-            f"{path} has schema version {version!r}, and this Micrographia reads version {_SCHEMA}: "
-            f"update Micrographia, or let it make the folder anew. {removal_line(folder)}"
+    return record_of(raw, Manifest, path, remedy=removal_line(folder))
+
+
+def record_of(
+    raw: object, form: type[_Record], path: Path, *, kind: type[WorkError] = CacheError, remedy: str = ""
+) -> _Record:
+    """What was read from `path` as the record that was written; an unknown version or key is refused by name.
+
+    The form has a field `schema_version`, whose default is the version that is read.
+    """
+    known = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
+    reads: object = form.model_fields["schema_version"].default
+    if (version := known.get("schema_version")) != reads:
+        raise kind(
+            f"{path} has schema version {version!r}, and this Micrographia reads version {reads}: "
+            f"update Micrographia. {remedy}".rstrip()
         )
     try:
-        return Manifest.model_validate(raw)
+        return form.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors())
-        raise CacheError(f"{path} is not a manifest ({wrong}). {removal_line(folder)}") from error
+        raise kind(f"{path} cannot be understood ({complaints(error)}). {remedy}".rstrip()) from error
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with a record, each thing with its place."""
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors())
 
 
 def check_files(folder: Path, records: Iterable[FileRecord]) -> None:
@@ -342,9 +371,5 @@ def _free_bytes(path: Path) -> int | None:
 def _full_disk(path: Path, needed: int | None, error: OSError) -> str:
     free = _free_bytes(path)
     wants = "" if needed is None else f", which takes {readable_size(needed)}"
-    has = "" if free is None else f"; the disk has {readable_size(free)} free"
-    return f"Cannot write {path}{wants}: {error.strerror}{has}. {_elsewhere()}"
-
-
-def _elsewhere() -> str:
-    return f"Make room, or choose another place for the cache: export {CACHE_VARIABLE}=/path/with/room"
+    has = "" if free is None else f"; its disk has {readable_size(free)} free"
+    return f"Cannot write {path}{wants}: {error.strerror}{has}."

@@ -5,7 +5,6 @@ what was known when it was closed, so that a build which died goes on behind its
 for byte, what an undisturbed build makes.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -38,6 +37,7 @@ from micrographia.store import (
     MANIFEST,
     Progress,
     check_files,
+    is_full,
     locked,
     record_file,
     removal_line,
@@ -54,7 +54,6 @@ SHARD_TOKENS = 1 << 22
 """A shard is closed by the document that brings it to so many tokens."""
 
 _PLAN = "plan.json"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SAMPLED = 64
 """A shard of text that the model writes is closed so many times earlier: each token takes a thousand times longer."""
 
@@ -319,5 +318,5 @@ def _own_words(out: Path) -> Generator[None]:
         if not isinstance(cause, OSError):
             raise
         room = "Make room, and the same command goes on behind the last finished shard; or choose another --out."
-        way_out = room if cause.errno in _FULL else "Choose another --out."
+        way_out = room if is_full(cause) else "Choose another --out."
         raise CacheError(f"Cannot write the corpus {out}: {cause.strerror}. {way_out}") from cause

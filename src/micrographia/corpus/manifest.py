@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from micrographia.corpus.recipe import Recipe
 from micrographia.errors import CacheError, CallError
-from micrographia.store import MANIFEST, FileRecord, removal_line
+from micrographia.store import MANIFEST, FileRecord, record_of, removal_line
 
 __all__ = [
     "SPLITS",
@@ -138,13 +138,4 @@ def read_manifest(folder: Path) -> CorpusManifest:
     known = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     if known.get("kind") != "corpus":
         raise CallError(f"{str(folder)!r} is not a corpus, but of the kind {known.get('kind')!r}.")
-    if (version := known.get("schema_version")) != _SCHEMA:
-        raise CacheError(
-            f"{path} has schema version {version!r}, and this Micrographia reads version {_SCHEMA}: "
-            f"update Micrographia, or build the corpus anew. {removal_line(folder)}"
-        )
-    try:
-        return CorpusManifest.model_validate(raw)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors())
-        raise CacheError(f"{path} is not the manifest of a corpus ({wrong}). {removal_line(folder)}") from error
+    return record_of(known, CorpusManifest, path, remedy=removal_line(folder))

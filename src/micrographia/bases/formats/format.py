@@ -12,6 +12,7 @@ from micrographia.bases.formats.parts import BasisFile
 from micrographia.bases.formats.storage import Storage
 from micrographia.errors import ModelFileError
 from micrographia.model.site import Point
+from micrographia.store import complaints
 
 __all__ = ["FACTS", "Fitted", "Format", "Hints", "facts_in", "facts_out"]
 
@@ -75,5 +76,6 @@ def facts_in(settings: Mapping[str, JsonValue], where: str) -> BasisFacts:
     try:
         return BasisFacts.model_validate(settings.get(FACTS, {}))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ModelFileError(f"{where} has a part {FACTS!r} that cannot be understood ({wrong}).") from error
+        raise ModelFileError(
+            f"{where} has a part {FACTS!r} that cannot be understood ({complaints(error)})."
+        ) from error

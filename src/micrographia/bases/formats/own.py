@@ -4,12 +4,11 @@ The manifest says all that is known and weighs every file. Sizes are compared wh
 file when its layer is first used; `verify` compares the SHA-256. Unknown keys and versions are refused.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from micrographia import store
@@ -133,17 +132,7 @@ class Micrographia:
 def read_basis_manifest(folder: Path) -> BasisManifest:
     """The manifest of one of our folders; an unknown version or key is refused by name."""
     path = folder / store.MANIFEST
-    raw = read_json(path)
-    if raw.get("schema_version") != _SCHEMA:
-        raise ModelFileError(
-            f"{path} has schema version {raw.get('schema_version')!r}, and this Micrographia reads version {_SCHEMA}: "
-            "update Micrographia."
-        )
-    try:
-        manifest = BasisManifest.model_validate_json(json.dumps(raw))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors())
-        raise ModelFileError(f"{path} cannot be understood ({wrong}).") from error
+    manifest = store.record_of(read_json(path), BasisManifest, path, kind=ModelFileError)
     if any(Path(record.name).name != record.name for record in manifest.files):
         raise ModelFileError(f"{path} names files outside its own folder.")
     for record in manifest.files:

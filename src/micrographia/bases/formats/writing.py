@@ -1,6 +1,5 @@
 """Folders that appear whole or not at all, and safetensors files written tensor by tensor."""
 
-import errno
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int8: "I8"}
 def new_folder(path: Path) -> Generator[Path]:
     """A folder to fill. It gets its name when the work is done; if that fails, nothing of it is left."""
     refuse_taken(path)
-    with _writing(path):
+    with store.writing(path, kind=WorkError, elsewhere="write elsewhere."):
         partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield partial
@@ -81,19 +80,3 @@ def _synced(path: Path) -> Generator[BinaryIO]:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
-
-
-@contextmanager
-def _writing(path: Path) -> Generator[None]:
-    """Turn a disk that is full or refuses into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            free = store.readable_size(shutil.disk_usage(path.parent).free)
-            raise WorkError(
-                f"Cannot write {path}: {error.strerror}; its disk has {free} free. Make room, or write elsewhere."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise WorkError(f"Cannot write {path}: {error.strerror}. Write elsewhere.") from error
-        raise
