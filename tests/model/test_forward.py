@@ -5,7 +5,7 @@ import torch
 
 from micrographia.model.batch import Batch
 from micrographia.model.edits import at
-from micrographia.model.forward import KeyValues, forward
+from micrographia.model.forward import KeyValues, forward, onward
 from micrographia.model.hooks import Gate, Hooks
 from micrographia.model.model import Model
 from micrographia.model.site import AXES, Point, Site
@@ -145,6 +145,16 @@ def test_nothing_above_the_last_wanted_layer_is_computed(tiny) -> None:
     run = model.run(prompt(model), read=["resid_post.0", "pattern.1"], logits="none")
     top.copy_(kept)
     assert all(act.isfinite().all() for act in run.acts.values())
+
+
+def test_a_pass_can_go_on_from_any_layer(model: Model) -> None:
+    prompts = [prompt(model, width, seed=width) for width in (7, 4)]
+    run = model.run(prompts, read=["resid_pre", "resid_post"])
+    last = run.stack("resid_post")[-1]
+    for layer, residual in enumerate(run.stack("resid_pre")):
+        with torch.no_grad():
+            found = onward(model.weights, model.anatomy, run.batch, Gate(Hooks()), residual, layer=layer)
+        assert torch.equal(found, last)
 
 
 @pytest.mark.parametrize("case", ["llama", "gemma2", "gpt2", "neox", "olmo2"])

@@ -25,6 +25,7 @@ __all__ = [
     "allowed_keys",
     "forward",
     "normalise",
+    "onward",
     "unembed",
 ]
 
@@ -92,6 +93,14 @@ def forward(
             return unembed(weights, anatomy, x[rows, batch.last_columns()][:, None], gate)
         case "all":
             return unembed(weights, anatomy, x, gate)
+
+
+def onward(weights: Weights, anatomy: Anatomy, batch: Batch, gate: Gate, x: Stream, *, layer: int) -> Stream:
+    """Take a residual that block `layer` reads through the blocks from there on; the residual behind the last one."""
+    run = _begin(weights, anatomy, batch, gate, None)
+    for later, block in enumerate(weights.blocks[layer:], layer):
+        x = _block(run, Layer(later), block, x)
+    return x
 
 
 def _begin(weights: Weights, anatomy: Anatomy, batch: Batch, gate: Gate, past: KeyValues | None) -> Pass:
