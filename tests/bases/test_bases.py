@@ -3,6 +3,8 @@
 What features, skip path, constant and error say must be the MLP's output; what a feature reads must be its activation.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from micrographia.bases.activation import ActivationRule, BatchTopK, JumpRelu, R
 from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.neurons import Neurons
 from micrographia.bases.transcoder import CrossLayer, Encoder, PerLayer, TranscoderLayer
+from micrographia.errors import ModelFileError
 from micrographia.ids import Layer
 from micrographia.model.edits import at
 from micrographia.model.frozen import freeze
@@ -45,13 +48,14 @@ def per_layer(model: Model, rule: ActivationRule, *, skip: bool = False) -> PerL
     return PerLayer({layer: transcoder(model, rule, skip=skip, seed=10 * layer) for layer in layers})
 
 
-def cross_layer(model: Model, rule: ActivationRule) -> CrossLayer:
+def cross_layer(model: Model, rule: ActivationRule, *, skip: bool = False) -> CrossLayer:
     n, d = model.anatomy.n_layers, model.anatomy.d_model
     layers = [Layer(layer) for layer in range(n)]
     return CrossLayer(
         {layer: encoder(model, rule, 10 * layer) for layer in layers},
         {layer: random(n - layer, FEATURES, d, seed=layer) for layer in layers},
         {layer: random(d, seed=layer + 7) for layer in layers},
+        {layer: random(d, d, seed=layer + 9) for layer in layers} if skip else {},
     )
 
 
@@ -92,10 +96,35 @@ def test_a_transcoder_and_its_error_are_the_mlps_output(model: Model, rule: str,
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_cross_layer_transcoder_and_its_error_are_the_mlps_output(model: Model, rule: str) -> None:
-    found = cross_layer(model, RULES[rule]).decompose(freeze(model, prompt(model)))
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_cross_layer_transcoder_and_its_error_are_the_mlps_output(model: Model, rule: str, skip: bool) -> None:
+    found = cross_layer(model, RULES[rule], skip=skip).decompose(freeze(model, prompt(model)))
     check_equations(model, found)
     assert [len(layer.writes) for layer in found.layers] == [3, 2, 1]
+    assert all((layer.skip is not None) == skip for layer in found.layers)
+
+
+def test_a_skip_path_across_layers_is_no_error(tiny) -> None:
+    """What the skip path carries is missing from the error, and from nothing else."""
+    model = tiny("gemma3")
+    frozen = freeze(model, prompt(model))
+    with_skip, without = (cross_layer(model, TopK(6), skip=skip).decompose(frozen).layers for skip in (True, False))
+    for layer, (one, other) in enumerate(zip(with_skip, without, strict=True)):
+        assert torch.equal(one.activation, other.activation)
+        assert (other.error - one.error - frozen.mlp_in(layer) @ one.skip.T).abs().max() <= EXACT
+
+
+def test_parts_of_a_cross_layer_transcoder_that_do_not_fit_are_refused(tiny) -> None:
+    model = tiny("llama")
+    whole, first, frozen = cross_layer(model, Relu()), Layer(0), freeze(model, prompt(model))
+    d = model.anatomy.d_model
+    with pytest.raises(ModelFileError, match="a decoder for each encoder"):
+        replace(whole, decoders={first: whole.decoders[first]})
+    with pytest.raises(ModelFileError, match="skip paths only at layers that have an encoder"):
+        CrossLayer({}, {}, {}, {first: random(d, d)})
+    other = CrossLayer({first: whole.encoders[first]}, {first: random(3, FEATURES + 1, d)}, {})
+    with pytest.raises(ModelFileError, match=r"Layer 0: the encoder has shape \(50, 24\), the decoders \(3, 51, 24\)"):
+        other.decompose(frozen)
 
 
 def test_a_layer_that_is_missing_is_all_error(tiny) -> None:

@@ -2,11 +2,11 @@
 
 One layer is an encoder that reads the MLP's normalised input, a rule that leaves few features active, a decoder that
 writes the MLP's output, and perhaps an affine skip path beside it. A cross-layer transcoder has one decoder for each
-layer from its own upwards.
+layer from its own upwards; its skip paths, if it has any, lead from each layer's input to the same layer's output.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -64,8 +64,8 @@ class TranscoderLayer:
                 f"The encoder has shape {tuple(wanted)}, the decoder {tuple(self.decoder.shape)} and the output bias "
                 f"{tuple(self.bias.shape)}: both matrices must be [feature d_model]."
             )
-        if self.skip is not None and self.skip.shape != (wanted[1], wanted[1]):
-            raise ModelFileError(f"The skip path has shape {tuple(self.skip.shape)}; it must be [d_model d_model].")
+        if self.skip is not None:
+            _check_skip(self.skip, wanted[1])
 
     def __call__(self, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
         out = torch.addmm(self.bias, self.encoder(x), self.decoder)
@@ -107,39 +107,44 @@ class PerLayer:
 class CrossLayer:
     """Features that read at one layer and write to that and all later ones.
 
-    `decoders[l][i]` writes from layer l to layer l + i; `biases[l]` is the constant of output layer l.
+    `decoders[l][i]` writes from layer l to layer l + i; `biases[l]` is the constant of output layer l, and `skips[l]`
+    maps the MLP's input at layer l straight to its output. Shapes are checked when they are used: until then a layer
+    may lie on the disk.
     """
 
     encoders: Mapping[Layer, Encoder]
     decoders: Mapping[Layer, Float[Tensor, "to feature d_model"]]
     biases: Mapping[Layer, Float[Tensor, " d_model"]]
+    skips: Mapping[Layer, Float[Tensor, "d_model d_model"]] = field(default_factory=dict[Layer, Tensor])
 
     def __post_init__(self) -> None:
         if set(self.encoders) != set(self.decoders):
             raise ModelFileError("A cross-layer transcoder needs a decoder for each encoder, and no other.")
-        for layer, encoder in self.encoders.items():
-            if self.decoders[layer].shape[1:] != encoder.weight.shape:
-                raise ModelFileError(
-                    f"Layer {layer}: the encoder has shape {tuple(encoder.weight.shape)}, "
-                    f"the decoders {tuple(self.decoders[layer].shape)}."
-                )
+        if not set(self.skips) <= set(self.encoders):
+            raise ModelFileError("A cross-layer transcoder has skip paths only at layers that have an encoder.")
 
     def decompose(self, frozen: Frozen, /) -> Decomposition:
         n_layers = frozen.anatomy.n_layers
-        inputs = {layer: frozen.mlp_in(layer) for layer in self.encoders}
-        acts = {layer: encoder(inputs[layer]) for layer, encoder in self.encoders.items()}
+        encoders, decoders, skips = dict(self.encoders), dict(self.decoders), dict(self.skips)
+        for layer, encoder in encoders.items():
+            _check_crossing(layer, encoder, decoders[layer], skips.get(layer))
+        inputs = {layer: frozen.mlp_in(layer) for layer in encoders}
+        acts = {layer: encoder(inputs[layer]) for layer, encoder in encoders.items()}
         layers: list[LayerFeatures] = []
         for layer in map(Layer, range(n_layers)):
             rebuilt = self._constant(frozen, layer)
             for source, active in acts.items():
-                if source <= layer < source + len(self.decoders[source]):
-                    rebuilt = rebuilt + active @ self.decoders[source][layer - source]
+                if source <= layer < source + len(decoders[source]):
+                    rebuilt = rebuilt + active @ decoders[source][layer - source]
+            skip = skips.get(layer)
+            if skip is not None:
+                rebuilt = rebuilt + inputs[layer] @ skip.T
             error = frozen.mlp(layer) - rebuilt
-            if layer in self.encoders:
-                reach = range(min(len(self.decoders[layer]), n_layers - layer))
-                writes = {Layer(layer + i): WriteTerm(self.decoders[layer][i]) for i in reach}
+            if layer in encoders:
+                reach = range(min(len(decoders[layer]), n_layers - layer))
+                writes = {Layer(layer + i): WriteTerm(decoders[layer][i]) for i in reach}
                 constant = self._constant(frozen, layer)
-                layers.append(_features(layer, acts[layer], self.encoders[layer], writes, None, constant, error))
+                layers.append(_features(layer, acts[layer], encoders[layer], writes, skip, constant, error))
             else:
                 layers.append(_uncovered(frozen, layer, self._constant(frozen, layer), error))
         return Decomposition(frozen, tuple(layers))
@@ -147,6 +152,20 @@ class CrossLayer:
     def _constant(self, frozen: Frozen, layer: Layer) -> Float[Tensor, "pos d_model"]:
         bias = self.biases.get(layer)
         return torch.zeros_like(frozen.embed) if bias is None else bias.expand_as(frozen.embed)
+
+
+def _check_crossing(layer: Layer, encoder: Encoder, decoders: Tensor, skip: Tensor | None) -> None:
+    if decoders.shape[1:] != encoder.weight.shape:
+        raise ModelFileError(
+            f"Layer {layer}: the encoder has shape {tuple(encoder.weight.shape)}, the decoders {tuple(decoders.shape)}."
+        )
+    if skip is not None:
+        _check_skip(skip, encoder.weight.shape[1])
+
+
+def _check_skip(skip: Tensor, d_model: int) -> None:
+    if skip.shape != (d_model, d_model):
+        raise ModelFileError(f"The skip path has shape {tuple(skip.shape)}; it must be [d_model d_model].")
 
 
 def _features(

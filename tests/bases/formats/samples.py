@@ -57,11 +57,14 @@ def per_layer(
     return BasisFile.of(basis, BasisFacts.model_validate(facts))
 
 
-def cross_layer(kind: str = "relu", *, layers: int = 3, n: int = F, d: int = D, **facts: object) -> BasisFile:
+def cross_layer(
+    kind: str = "relu", *, skip: bool = False, layers: int = 3, n: int = F, d: int = D, **facts: object
+) -> BasisFile:
     every = [Layer(i) for i in range(layers)]
     basis = CrossLayer(
         {i: _encoder(kind, n, d, 10 * i) for i in every},
         {i: _random(layers - i, n, d, seed=10 * i + 3) for i in every},
         {i: _random(d, seed=10 * i + 4) for i in every},
+        {i: _random(d, d, seed=10 * i + 5) for i in every} if skip else {},
     )
     return BasisFile.of(basis, BasisFacts.model_validate(facts))

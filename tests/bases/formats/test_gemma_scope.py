@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from micrographia.bases.formats.convert import compare, convert, open_basis, save_basis
 from micrographia.bases.formats.format import Hints
@@ -123,12 +123,23 @@ def test_the_second_is_read(tmp_path: Path, skip: bool) -> None:
     assert compare(file, back).equal
 
 
-def test_the_second_is_read_cross_layer_with_its_last_layer(tmp_path: Path) -> None:
-    file = cross_layer("jumprelu")
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_second_is_read_cross_layer_with_its_last_layer(tmp_path: Path, skip: bool) -> None:
+    file = cross_layer("jumprelu", skip=skip)
     folder = second(tmp_path / "x", file, "clt/width_262k_l0_big/params_layer_{layer}.safetensors")
     back = open_basis(folder)
-    assert (back.kind, back.coding) == ("cross-layer", (0, 1, 2))
+    assert (back.kind, back.coding, back.skipping) == ("cross-layer", (0, 1, 2), (0, 1, 2) if skip else ())
+    assert back.facts.skip == ("in-output" if skip else "none")
     assert compare(file, back).equal
+    if skip:
+        convert(folder, tmp_path / "y", "micrographia", check=True)
+        with pytest.raises(UnsupportedError, match="the skip paths of 3 layers are left out"):
+            convert(folder, tmp_path / "z", "circuit-tracer")
+    shorter = load_file(folder / "clt/width_262k_l0_big/params_layer_1.safetensors")
+    shorter["w_dec"] = shorter["w_dec"][:, 1:].contiguous()
+    save_file(shorter, folder / "clt/width_262k_l0_big/params_layer_1.safetensors")
+    with pytest.raises(MicrographiaError, match="whose layer 1 has decoders to 2 layers, and its first layer to 3"):
+        open_basis(folder)
     (folder / "clt/width_262k_l0_big/params_layer_2.safetensors").unlink()
     with pytest.raises(MicrographiaError, match="a cross-layer transcoder of 3 layers; missing are 2"):
         open_basis(folder)

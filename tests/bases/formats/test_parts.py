@@ -46,6 +46,15 @@ def test_a_cross_layer_basis_comes_back_with_layers_that_are_only_a_bias() -> No
     assert torch.equal(again.biases[Layer(2)], first.biases[Layer(2)])
 
 
+def test_the_skip_paths_of_a_cross_layer_basis_come_back() -> None:
+    file = cross_layer("topk", skip=True)
+    assert (file.skipping, file.facts.skip) == ((0, 1, 2), "in-output")
+    again = BasisFile.of(file.basis(torch.float64), BasisFacts())
+    assert again.facts.skip == "in-output"
+    for layer in file.layers:
+        assert torch.equal(again.layers[layer].parts["skip"], file.layers[layer].parts["skip"].double())
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_number_is_named(value: float) -> None:
     tensor = torch.zeros(4)

@@ -96,7 +96,9 @@ class CircuitTracer:
         return BasisFile(kind, layers, facts)
 
     def fit(self, file: BasisFile, storage: Storage, /) -> Fitted:
-        return fitted(file, thresholds, without_topk, one_width, all_layers, _whole_reach, _alike, _sites)
+        return fitted(
+            file, thresholds, without_topk, _without_crossing_skips, one_width, all_layers, _whole_reach, _alike, _sites
+        )
 
     def write(self, file: BasisFile, folder: Path, storage: Storage, /) -> None:
         dtype = torch.bfloat16 if storage == "bf16" else torch.float32
@@ -191,6 +193,19 @@ def _not_negative(parts: Mapping[str, Tensor], path: Path) -> Mapping[str, Tenso
     if "threshold" in parts and (parts["threshold"] < 0).any():
         raise UnsupportedError(f"{path} has negative thresholds, which let negative activations through.")
     return parts
+
+
+def _without_crossing_skips(file: BasisFile) -> Fitted:
+    """Its cross-layer files have no place for skip paths; those that are zero say nothing."""
+    if file.kind == "per-layer" or not file.skipping:
+        return Fitted(file)
+    layers = {layer: each.without("skip") for layer, each in file.layers.items()}
+    bare = replace(file, layers=layers, facts=file.facts.model_copy(update={"skip": "none"}))
+    told = [layer for layer in file.skipping if file.layers[layer].parts["skip"].any()]
+    if not told:
+        return Fitted(bare)
+    line = f"the skip paths of {len(told)} layers are left out (it has none across layers), so outputs change"
+    return Fitted(bare, (line,))
 
 
 def _whole_reach(file: BasisFile) -> Fitted:

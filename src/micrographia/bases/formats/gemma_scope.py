@@ -53,7 +53,7 @@ _SECOND = Layout(
 )
 _SECOND_CROSS = Layout(
     (
-        *(part for part in _SECOND.parts if part.role not in ("decoder", "skip")),
+        *(part for part in _SECOND.parts if part.role != "decoder"),
         Part("w_dec", "decoders", "feature to d_model"),
     )
 )
@@ -86,7 +86,7 @@ class GemmaScope:
 
 @final
 class GemmaScope2:
-    """Gemma Scope 2: JumpReLU transcoders in safetensors, per layer (some with a skip path) or cross-layer."""
+    """Gemma Scope 2: JumpReLU transcoders in safetensors, per layer or cross-layer, some with skip paths."""
 
     name = "gemma-scope-2"
     patterns: ClassVar[tuple[str, ...]] = ("params.safetensors", "params_layer_*.safetensors")
@@ -101,16 +101,12 @@ class GemmaScope2:
         tensors = {layer: open_safetensors(path) for layer, path in paths.items()}
         first = next(iter(tensors.values()))
         crossing = "w_dec" in first and len(first.shape("w_dec")) == 3
-        if crossing and "affine_skip_connection" in first:
-            raise UnsupportedError(
-                f"{folder} holds a cross-layer transcoder with a skip path, which no basis here has."
-            )
         layout = _SECOND_CROSS if crossing else _SECOND
         layers = {
             layer: LayerParts(layout.read(tensors[layer], layer, str(path)), Relu()) for layer, path in paths.items()
         }
         if crossing:
-            layers = _upwards(layers, first.shape("w_dec")[1], folder)
+            layers = _upwards(layers, {layer: each.shape("w_dec")[1] for layer, each in tensors.items()}, folder)
         configs = {layer: _settings(path) for layer, path in paths.items()}
         model = next((str(config["model_name"]) for config in configs.values() if "model_name" in config), None)
         skips = any("skip" in each.parts for each in layers.values())
@@ -190,13 +186,20 @@ def _settings(path: Path) -> Settings:
     return settings
 
 
-def _upwards(layers: Mapping[Layer, LayerParts], n_layers: int, folder: Path) -> dict[Layer, LayerParts]:
-    """From decoders to all layers to those from each layer up."""
+def _upwards(layers: Mapping[Layer, LayerParts], reach: Mapping[Layer, int], folder: Path) -> dict[Layer, LayerParts]:
+    """From decoders to all layers, however low, to those from each layer up."""
+    n_layers = next(iter(reach.values()))
     missing = sorted(set(range(n_layers)) - set(layers))
     if missing or max(layers) >= n_layers:
         raise ModelFileError(
             f"{folder} holds a cross-layer transcoder of {n_layers} layers; missing are {', '.join(map(str, missing))}."
         )
+    for layer, n in reach.items():
+        if n != n_layers:
+            raise ModelFileError(
+                f"{folder} holds a cross-layer transcoder whose layer {layer} has decoders to {n} layers, and its "
+                f"first layer to {n_layers}."
+            )
     return {
         layer: each.with_parts({"decoders": lambda layer=layer, each=each: each.parts["decoders"][layer:]})
         for layer, each in layers.items()

@@ -60,5 +60,6 @@ def _behind_gain(layer: LayerParts, norm: NormWeights | None) -> LayerParts:
     found = layer.with_parts({"encoder": lambda: divided(parts["encoder"]), "encoder_bias": unbiased})
     if "skip" not in parts:
         return found
-    behind = unbiased_input(lambda: divided(parts["skip"]), lambda: parts["bias"], shift.cpu)
+    bias = parts.get("bias", torch.zeros_like(shift))
+    behind = unbiased_input(lambda: divided(parts["skip"]), lambda: bias, shift.cpu)
     return found.with_parts({"skip": lambda: divided(parts["skip"]), "bias": behind})

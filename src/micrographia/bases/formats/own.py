@@ -192,7 +192,7 @@ def _layer(folder: Path, record: store.FileRecord, entry: LayerRecord, manifest:
 def _wanted(entry: LayerRecord, kind: Kind) -> set[str]:
     if entry.activation is None:
         return {"bias"}
-    roles = {"encoder", "encoder_bias", "bias", *({"decoder", "skip"} if kind == "per-layer" else {"decoders"})}
+    roles = {"encoder", "encoder_bias", "bias", "skip", "decoder" if kind == "per-layer" else "decoders"}
     return roles | {"threshold"} if entry.activation.kind == "jumprelu" else roles
 
 

@@ -52,6 +52,13 @@ class LayerParts:
         kept: dict[str, Callable[[], Tensor]] = {role: lambda role=role: self.parts[role] for role in self.parts}
         return replace(self, parts=Lazily(kept | dict(more)))
 
+    def without(self, role: str) -> "LayerParts":
+        """The same layer, one of its tensors left out."""
+        kept: dict[str, Callable[[], Tensor]] = {
+            its: lambda its=its: self.parts[its] for its in self.parts if its != role
+        }
+        return replace(self, parts=Lazily(kept))
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +77,10 @@ class BasisFile:
         """A basis in memory, with what must be known about it."""
         if isinstance(basis, CrossLayer):
             layers = sorted({*basis.encoders, *basis.biases})
-            return BasisFile("cross-layer", {layer: _crossing(basis, layer) for layer in layers}, facts)
-        found = {layer: _single(basis, layer) for layer in sorted(basis.layers)}
-        skips = any("skip" in layer.parts for layer in found.values())
-        return BasisFile("per-layer", found, facts.model_copy(update={"skip": "in-output" if skips else "none"}))
+            found = BasisFile("cross-layer", {layer: _crossing(basis, layer) for layer in layers}, facts)
+        else:
+            found = BasisFile("per-layer", {layer: _single(basis, layer) for layer in sorted(basis.layers)}, facts)
+        return replace(found, facts=facts.model_copy(update={"skip": "in-output" if found.skipping else "none"}))
 
     def basis(self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> PerLayer | CrossLayer:
         """The basis, each layer's tensors taken from the disk anew whenever the layer is used."""
@@ -82,16 +89,23 @@ class BasisFile:
             return PerLayer(changed(there, lambda _, each: _transcoder(each)))
         coding = {layer: each for layer, each in there.items() if "encoder" in each.parts}
         biased = {layer: each for layer, each in there.items() if "bias" in each.parts}
+        skipping = {layer: there[layer] for layer in self.skipping}
         return CrossLayer(
             changed(coding, lambda _, each: _encoder(each)),
             changed(coding, lambda _, each: each.parts["decoders"]),
             changed(biased, lambda _, each: each.parts["bias"]),
+            changed(skipping, lambda _, each: each.parts["skip"]),
         )
 
     @property
     def coding(self) -> tuple[Layer, ...]:
         """The layers that have features."""
         return tuple(sorted(layer for layer, each in self.layers.items() if "encoder" in each.parts))
+
+    @property
+    def skipping(self) -> tuple[Layer, ...]:
+        """The layers that have a skip path."""
+        return tuple(layer for layer, each in self.layers.items() if "skip" in each.parts)
 
     @property
     def d_model(self) -> int:
@@ -134,7 +148,9 @@ def _crossing(basis: CrossLayer, layer: Layer) -> LayerParts:
     if layer not in basis.encoders:
         return LayerParts(bias, Relu())
     encoder = basis.encoders[layer]
-    return LayerParts(_of_encoder(encoder) | {"decoders": basis.decoders[layer]} | bias, _plain(encoder.rule))
+    skip: dict[str, Tensor] = {"skip": basis.skips[layer]} if layer in basis.skips else {}
+    parts = _of_encoder(encoder) | {"decoders": basis.decoders[layer]} | bias | skip
+    return LayerParts(parts, _plain(encoder.rule))
 
 
 def _plain(rule: ActivationRule) -> ActivationRule:

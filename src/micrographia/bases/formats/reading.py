@@ -182,7 +182,8 @@ def _taken(tensor: Tensor, part: Part, where: str) -> Tensor:
 
 
 def _ordered(tensor: Tensor, axes: Sequence[str], wanted: Sequence[str]) -> Tensor:
-    return tensor.permute([list(axes).index(axis) for axis in wanted])
+    """With the axes in this order, also in memory, so that a product sums in the same order whoever wrote the file."""
+    return tensor.permute([list(axes).index(axis) for axis in wanted]).contiguous()
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...]:

@@ -1,13 +1,11 @@
 """sparsify's folders: one per hookpoint (`layers.5.mlp`), each with `cfg.json` and `sae.safetensors`."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import final
 
 import torch
 from pydantic import JsonValue
-from torch import Tensor
 
 from micrographia.bases.activation import Relu, TopK
 from micrographia.bases.formats.fitting import fitted, thresholds
@@ -167,10 +165,7 @@ def _without_thresholds(file: BasisFile) -> Fitted:
         if "threshold" in each.parts:
             if each.parts["threshold"].any():
                 changed.append(layer)
-            kept: dict[str, Callable[[], Tensor]] = {
-                role: lambda role=role, each=each: each.parts[role] for role in each.parts if role != "threshold"
-            }
-            layers[layer] = LayerParts({}, each.rule).with_parts(kept)
+            layers[layer] = each.without("threshold")
     if not changed:
         return Fitted(replace(file, layers=layers))
     line = (
