@@ -1,0 +1,79 @@
+"""Influence as a flow: it starts at the targets, and every row passes what it gets on to its sources, by their shares.
+
+Rows are features from the lowest layer upwards, then targets; the first columns are the same features. A feature's
+inputs stand before it, so its share matrix is strictly triangular, and all paths are summed by one triangular solution.
+"""
+
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from micrographia.errors import CallError
+
+__all__ = ["curve", "influence", "lowest", "normalised", "passed_up"]
+
+_SMALLEST_SUM = 1e-10
+_LOW_BITS = 16
+
+
+def normalised(magnitudes: Float[Tensor, "row source"]) -> Float[Tensor, "row source"]:
+    """Each row divided by its sum, in place; a row of nothing stays nothing."""
+    return magnitudes.div_(magnitudes.sum(1, keepdim=True).clamp_(min=_SMALLEST_SUM))
+
+
+def influence(shares: Float[Tensor, "row source"], weights: Float[Tensor, " target"]) -> Float[Tensor, " source"]:
+    """w (Â + Â² + …): first for the features, which alone pass influence on, then for every source."""
+    n = len(shares) - len(weights)
+    direct = weights.to(shares.dtype) @ shares[n:]
+    through = _solved(shares[:n, :n].T, direct[:n], upper=True)
+    return direct + through @ shares[:n]
+
+
+def passed_up(
+    shares: Float[Tensor, "row source"], ends: Float[Tensor, " row"], n_features: int
+) -> Float[Tensor, " row"]:
+    """(1 + Â + Â² + …) ends: what each row gets, if row i gets `ends[i]` by itself and the rest through features."""
+    n = n_features
+    through = _solved(shares[:n, :n], ends[:n], upper=False)
+    return torch.cat([through, ends[n:] + shares[n:, :n] @ through])
+
+
+def lowest(scores: Float[Tensor, "..."], share: float) -> float:
+    """The lowest score that is needed for the highest ones to reach a share of the sum of all.
+
+    Found without sorting them all: the upper bits of a positive float order it, so the mass in each of their bins
+    leads to one bin, and only that is sorted.
+    """
+    if not 0 <= share <= 1:
+        raise CallError(f"A share lies between 0 and 1, and this is {share}.")
+    values = scores.detach().flatten().cpu().numpy()
+    values = values[values > 0]
+    if not len(values):
+        return float("inf")
+    bins = values.astype(np.float32).view(np.uint32) >> _LOW_BITS
+    masses = np.bincount(bins, weights=values)
+    above = np.cumsum(masses[::-1])[::-1]
+    wanted = share * float(above[0])
+    fullest = int(np.flatnonzero(above >= wanted)[-1])
+    inside = np.sort(values[bins == fullest])[::-1]
+    reached = np.cumsum(inside, dtype=np.float64) + (above[fullest] - masses[fullest])
+    return float(inside[min(int(np.searchsorted(reached, wanted)), len(inside) - 1)])
+
+
+def curve(influences: Float[Tensor, " source"]) -> Float[Tensor, " source"]:
+    """Each source's place on the cumulative curve: the share of influence held by it and all that have more."""
+    order = influences.argsort(descending=True, stable=True)
+    places = torch.empty_like(influences, dtype=torch.float64)
+    summed = influences[order].cumsum(0, dtype=torch.float64)
+    places[order] = summed / max(float(summed[-1]), torch.finfo(torch.float64).tiny)
+    return places
+
+
+def _solved(matrix: Tensor, right: Tensor, *, upper: bool) -> Tensor:
+    """x with x − matrix x = right, for a strictly triangular matrix."""
+    return cast("Tensor", torch.linalg.solve_triangular(matrix.neg(), right[:, None], upper=upper, unitriangular=True))[
+        :, 0
+    ]
