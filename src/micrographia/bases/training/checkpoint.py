@@ -1,69 +1,55 @@
 """What a training saves of itself: whole or not at all, and only ever one more than needed.
 
-`checkpoint-000012` holds a training as it stood before block 12: a safetensors file per layer and a small JSON. It is
+`checkpoint-000012` holds a training as it stood before block 12: a safetensors file per unit and a small JSON. It is
 written under another name and renamed when all of it is on the disk; then older ones go.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
 from micrographia import store
 from micrographia.bases.training.config import TrainConfig
-from micrographia.bases.training.layer import TrainedLayer
-from micrographia.bases.training.start import Statistics
-from micrographia.bases.training.step import Parameters
 from micrographia.errors import CacheError, CallError
-from micrographia.ids import Layer
 from micrographia.model.tensor_files import TensorFiles
 
-__all__ = ["latest", "restore", "save"]
+__all__ = ["Checkpoint", "latest", "peek", "read", "read_state", "save", "write_state"]
 
 _META = "training.json"
 
 
-class _LayerMeta(BaseModel):
+class Checkpoint(BaseModel):
+    """Where a training stands, and over which text."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int
-    threshold: float | None
-    variance: float
-
-
-class _Meta(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     block: int
+    """The block that comes next."""
     config: TrainConfig
-    layers: dict[int, _LayerMeta]
+    layers: tuple[int, ...]
+    text: str
+    """What names the text: other text would not continue the training."""
 
 
-def save(folder: Path, config: TrainConfig, block: int, layers: Mapping[Layer, TrainedLayer]) -> Path:
-    """Write the training as it stands before `block`."""
-    final = folder / f"checkpoint-{block:06}"
+def save(folder: Path, checkpoint: Checkpoint, write: Callable[[Path], None]) -> Path:
+    """Let `write` put the units into a folder that becomes the newest checkpoint; older ones go."""
+    final = folder / f"checkpoint-{checkpoint.block:06}"
     partial = folder / f".{final.name}.partial"
-    with store.writing(final):
+    with store.writing(final, elsewhere="go on with --resume when there is room; nothing is lost but the last blocks."):
         if partial.exists():
             store.remove_folder(partial)
         partial.mkdir(parents=True)
-        for layer, trained in layers.items():
-            tensors = {name: tensor.cpu().contiguous() for name, tensor in trained.state().items()}
-            safetensors.torch.save_file(tensors, partial / f"layer-{layer}.safetensors")
-        meta = _Meta(
-            block=block,
-            config=config,
-            layers={
-                layer: _LayerMeta(steps=t.steps, threshold=t.threshold, variance=t.statistics.variance)
-                for layer, t in layers.items()
-            },
-        )
-        store.write_json(partial / _META, meta.model_dump(mode="json"))
+        write(partial)
+        store.write_json(partial / _META, checkpoint.model_dump(mode="json"))
+        if final.exists():
+            store.remove_folder(final)
         partial.replace(final)
         store.sync_folder(folder)
     for other in _all(folder):
@@ -77,35 +63,39 @@ def latest(folder: Path) -> Path | None:
     return max(_all(folder), default=None)
 
 
-def restore(checkpoint: Path, config: TrainConfig, device: torch.device) -> tuple[int, dict[Layer, TrainedLayer]]:
-    """The block to go on with, and the layers as they stood before it."""
+def peek(checkpoint: Path) -> Checkpoint:
+    """What a checkpoint says."""
     try:
-        meta = _Meta.model_validate(json.loads((checkpoint / _META).read_bytes()))
+        return Checkpoint.model_validate(json.loads((checkpoint / _META).read_bytes()))
     except (OSError, ValueError, ValidationError) as error:
         raise CacheError(f"{checkpoint} is no checkpoint that can be read: {error}. Delete it.") from error
-    if meta.config != config:
-        ours, theirs = config.model_dump(), meta.config.model_dump()
+
+
+def read(checkpoint: Path, config: TrainConfig, text: str) -> Checkpoint:
+    """What a checkpoint says, if it is one of this very training."""
+    found = peek(checkpoint)
+    if found.config != config:
+        ours, theirs = config.model_dump(), found.config.model_dump()
         changed = ", ".join(f"{key} {theirs[key]} → {ours[key]}" for key in ours if ours[key] != theirs[key])
         raise CallError(
             f"{checkpoint.parent} holds a training with other choices ({changed}). Go on with the same ones, "
             "or write to another folder."
         )
-    return meta.block, {Layer(i): _layer(checkpoint, config, Layer(i), meta.layers[i], device) for i in meta.layers}
+    if found.text != text:
+        raise CallError(f"{checkpoint.parent} holds a training on other text. Go on with the same corpus and model.")
+    return found
 
 
-def _layer(checkpoint: Path, config: TrainConfig, layer: Layer, meta: _LayerMeta, device: torch.device) -> TrainedLayer:
-    state = {
-        name: tensor.to(device, copy=True)
-        for name, tensor in TensorFiles(checkpoint, (f"layer-{layer}.safetensors",), ours=True).items()
-    }
-    weights = [state[f"weight.{i}"] for i in range(5 if config.skip else 4)]
-    encoder, encoder_bias, decoder, bias, *skip = weights
-    parameters = Parameters(encoder, encoder_bias, decoder, bias, skip[0] if skip else None)
-    trained = TrainedLayer(config, parameters, Statistics(state["mean_in"], state["mean_out"], meta.variance))
-    trained.first = [state[f"first.{i}"] for i in range(len(weights))]
-    trained.second = [state[f"second.{i}"] for i in range(len(weights))]
-    trained.silent, trained.steps, trained.threshold = state["silent"], meta.steps, meta.threshold
-    return trained
+def write_state(folder: Path, name: str, state: Mapping[str, Tensor]) -> None:
+    """One unit's state, in its file."""
+    tensors = {key: tensor.cpu().contiguous() for key, tensor in state.items()}
+    safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
+
+
+def read_state(folder: Path, name: str, device: torch.device) -> Mapping[str, Tensor]:
+    """One unit's state, out of its file."""
+    files = TensorFiles(folder, (f"{name}.safetensors",), ours=True)
+    return {key: tensor.to(device, copy=True) for key, tensor in files.items()}
 
 
 def _all(folder: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """Sparse codes: which features are active at which rows of a batch, by row and by feature.
 
 A dense step multiplies by zeros 99 times out of 100. Here only the encoder's forward product is dense; everything
-after the selection, gradients included, touches active entries alone.
+after the selection, gradients included, touches active entries alone. Indices are 32 bits wide, which halves what has
+to be read beside the numbers themselves.
 """
 
 import warnings
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["ByFeature", "Codes", "select_batch_topk", "select_topk", "threshold_for"]
+__all__ = ["ByFeature", "Codes", "places_above", "places_of", "places_topk", "threshold_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,17 @@ class Codes:
     n_features: int
 
     @staticmethod
-    def of(pre: Float[Tensor, "row feature"], mask: Bool[Tensor, "row feature"]) -> "Codes":
-        """The masked entries of the pre-activations."""
+    def of(pre: Float[Tensor, "row feature"], places: Int[Tensor, " active"], dtype: torch.dtype) -> "Codes":
+        """The entries of the pre-activations at flat places, which are in order."""
         n_rows, n_features = pre.shape
-        flat = _places(mask)
-        row = flat // n_features
+        row = places // n_features
         starts = torch.searchsorted(row, torch.arange(n_rows + 1, device=row.device))
-        return Codes(row, flat - row * n_features, pre.flatten()[flat], starts, n_features)
+        feature = places - row * n_features
+        return Codes(row.int(), feature.int(), pre.flatten()[places].to(dtype), starts.int(), n_features)
 
     def decode(self, decoder: Float[Tensor, "feature d"]) -> Float[Tensor, "row d"]:
         """Σ_f value · decoder[f], row by row."""
-        return F.embedding_bag(
-            self.feature, decoder, self.starts, per_sample_weights=self.value, mode="sum", include_last_offset=True
-        )
+        return _bags(self.feature, decoder, self.starts, self.value)
 
     def value_gradient(
         self, grad: Float[Tensor, "row d"], decoder: Float[Tensor, "feature d"]
@@ -60,9 +59,10 @@ class Codes:
 
     def by_feature(self) -> "ByFeature":
         """The same entries in the order of features."""
-        order = self.feature.argsort(stable=True)
+        narrow = self.feature.short() if self.n_features <= 1 << 15 else self.feature
+        order = narrow.argsort(stable=True)
         counts = torch.bincount(self.feature, minlength=self.n_features)
-        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
         return ByFeature(self.row[order], order, starts, counts)
 
 
@@ -77,33 +77,42 @@ class ByFeature:
 
     def gather(self, weight: Float[Tensor, " active"], rows: Float[Tensor, "row d"]) -> Float[Tensor, "feature d"]:
         """Σ over a feature's entries of weight · rows[row]: the gradient of a decoder or an encoder."""
-        return F.embedding_bag(
-            self.row, rows, self.starts, per_sample_weights=weight[self.order], mode="sum", include_last_offset=True
-        )
+        return _bags(self.row, rows, self.starts, weight[self.order])
 
 
-def _places(mask: Bool[Tensor, "row feature"]) -> Int[Tensor, " active"]:
+def _bags(index: Tensor, table: Tensor, starts: Tensor, weight: Tensor) -> Tensor:
+    return F.embedding_bag(index, table, starts, per_sample_weights=weight, mode="sum", include_last_offset=True)
+
+
+def places_of(mask: Bool[Tensor, "row feature"]) -> Int[Tensor, " active"]:
     """The flat indices of what is set; on a CPU numpy finds them several times faster than torch."""
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.flatten().nonzero()[:, 0]
 
 
-def select_topk(pre: Float[Tensor, "row feature"], k: int) -> Bool[Tensor, "row feature"]:
-    """The k largest entries of each row, as far as they are positive. Ties go to exactly k entries."""
+def places_above(pre: Float[Tensor, "row feature"], threshold: float) -> Int[Tensor, " active"]:
+    """The flat indices of what is above a threshold, as far as it is positive.
+
+    Positive bfloat16 numbers are in the order of their bits, and 16-bit integers are compared ten times faster.
+    """
+    least = max(threshold, 0.0)
+    if pre.dtype == torch.bfloat16 and pre.device.type == "cpu":
+        bound = int(torch.tensor(least, dtype=torch.bfloat16).view(torch.int16))
+        return torch.from_numpy(np.flatnonzero(pre.view(torch.int16).numpy() > bound))
+    return places_of(pre > least)
+
+
+def places_topk(pre: Float[Tensor, "row feature"], k: int) -> Int[Tensor, " active"]:
+    """The flat indices of each row's k largest entries, as far as they are positive; ties go to exactly k entries."""
     best = pre.topk(min(k, pre.shape[1]), dim=1)
     mask = torch.zeros_like(pre, dtype=torch.bool)
-    return mask.scatter_(1, best.indices, best.values > 0)
-
-
-def select_batch_topk(pre: Float[Tensor, "row feature"], threshold: float) -> Bool[Tensor, "row feature"]:
-    """The entries above the batch's threshold, as far as they are positive."""
-    return pre > max(threshold, 0.0)
+    return places_of(mask.scatter_(1, best.indices, best.values > 0))
 
 
 def threshold_for(pre: Float[Tensor, "row feature"], k: int, *, rows: int = 64) -> float:
     """The value above which `k` entries per row lie on average, judged by evenly spaced rows."""
     step = max(1, len(pre) // rows)
-    some = pre[::step].flatten()
+    some = pre[::step].flatten().to(torch.promote_types(pre.dtype, torch.float32))
     wanted = min(k * len(pre[::step]), len(some))
     return float(some.kthvalue(len(some) - wanted + 1).values)

@@ -1,51 +1,68 @@
 """One layer in training: its weights, its optimiser, and what it remembers from step to step."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.bases.activation import ActivationRule, JumpRelu, TopK
+from micrographia.bases.training.adam import Adam
+from micrographia.bases.training.blocks import Block
 from micrographia.bases.training.codes import Codes
 from micrographia.bases.training.config import TrainConfig
-from micrographia.bases.training.start import Statistics, replant
-from micrographia.bases.training.step import Parameters, gradients, selected
+from micrographia.bases.training.start import Statistics, begin, replant
+from micrographia.bases.training.step import Parameters, Shadow, gradients, selected
+from micrographia.bases.training.unit import LayerProgress
 from micrographia.bases.transcoder import Encoder, TranscoderLayer
 from micrographia.errors import WorkError
+from micrographia.ids import Layer
+from micrographia.model.weights import MlpWeights
 
-__all__ = ["LayerProgress", "TrainedLayer"]
+__all__ = ["REPLANTED_UNTIL", "TrainedLayer", "dead_features", "diverged", "rule_after"]
 
-_BETAS = (0.9, 0.999)
-_EPS = 1e-8
-
-
-@dataclass(frozen=True, slots=True)
-class LayerProgress:
-    """How a layer fared over one block."""
-
-    fvu: float
-    l0: float
-    dead: float
-    """The share of features that were not active for so long that they count as dead."""
+REPLANTED_UNTIL = 0.8
+"""The share of the training in which dead features are planted anew: later ones could not grow."""
 
 
 @final
 class TrainedLayer:
     """Weights and moments of one layer; `step` changes them in place."""
 
-    def __init__(self, config: TrainConfig, parameters: Parameters, statistics: Statistics) -> None:
+    def __init__(self, config: TrainConfig, layer: Layer, parameters: Parameters, statistics: Statistics) -> None:
         self.config = config
+        self.layer = layer
         self.parameters = parameters
         self.statistics = statistics
-        self.first = [torch.zeros_like(tensor) for tensor in parameters.tensors()]
-        self.second = [torch.zeros_like(tensor) for tensor in parameters.tensors()]
+        self.shadow = Shadow.of(parameters, config.kept_as())
+        self.adam = Adam(parameters.tensors())
         self.silent = torch.zeros(config.features, dtype=torch.int64, device=parameters.bias.device)
         """Positions since each feature was last active."""
-        self.steps = 0
         self.threshold: float | None = None
+
+    @staticmethod
+    def begin(config: TrainConfig, layer: Layer, mlp: MlpWeights, block: Block) -> "TrainedLayer":
+        """A layer as it stands before its first step, its weights taken from the first block."""
+        x, y = (side[layer].to(torch.float32) for side in (block.inputs, block.outputs))
+        parameters, statistics = begin(config, mlp, x, y, config.seed * 1_000 + layer)
+        return TrainedLayer(config, layer, parameters, statistics)
+
+    @torch.no_grad()
+    def train(self, block: Block, /) -> Mapping[Layer, LayerProgress]:
+        """All steps on a block; afterwards dead features are planted anew."""
+        x, y = block.inputs[self.layer], block.outputs[self.layer]
+        losses: list[float] = []
+        actives: list[float] = []
+        for rows in block.batches(self.config):
+            loss, l0 = self.step(x[rows], y[rows], self.config.rate_at(self.adam.steps))
+            losses.append(loss)
+            actives.append(l0)
+        dead = self.dead_share()
+        if self.adam.steps < REPLANTED_UNTIL * self.config.n_steps():
+            self.replant(x[: self.config.batch], y[: self.config.batch])
+        return {self.layer: LayerProgress(sum(losses) / len(losses), sum(actives) / len(actives), dead)}
 
     @torch.no_grad()
     def step(
@@ -53,64 +70,82 @@ class TrainedLayer:
     ) -> tuple[float, float]:
         """One step of Adam on a batch; its loss (the fraction of variance unexplained) and mean active features."""
         codes, self.threshold = self._codes(x)
-        found = gradients(self.parameters, codes, x, y, self.statistics.variance)
-        if found.loss == float("inf"):
-            raise WorkError(
-                f"The loss is no longer a number after {self.steps} steps. Lower the learning rate "
-                f"(it peaks at {self.config.peak_rate():.1e}), and look for NaN in the activations."
-            )
-        self._adam(found.tensors, rate)
+        found = gradients(self.parameters, self.shadow, codes, x, y, self.statistics.variance)
+        if math.isinf(found.loss):
+            raise diverged(self.config, self.adam.steps)
+        self.adam.step(found.tensors, rate)
+        self.shadow.follow(self.parameters)
         self.silent = torch.where(found.fired > 0, 0, self.silent + len(x))
         return found.loss, found.l0
 
     @torch.no_grad()
     def replant(self, x: Float[Tensor, "row d_model"], y: Float[Tensor, "row d_model"]) -> int:
         """Plant dead features anew where the output is explained worst; how many."""
-        dead = (self.silent >= self.config.dead_after).nonzero()[:, 0]
-        if len(dead) == 0:
+        planted = dead_features(self.silent, self.config)[: len(x)]
+        if len(planted) == 0:
             return 0
         codes, _ = self._codes(x)
+        wide = self.parameters.bias.dtype
         out = codes.decode(self.parameters.decoder) + self.parameters.bias
         if self.parameters.skip is not None:
-            out = torch.addmm(out, x, self.parameters.skip.T)
-        planted = dead[: len(x)]
-        replant(self.parameters, planted, x, out - y, self.statistics.mean_in)
-        for moments in (self.first, self.second):
-            for tensor in moments[:3]:
-                tensor[planted] = 0
+            out = torch.addmm(out, x.to(wide), self.parameters.skip.T)
+        replant(self.parameters, planted, x.to(wide), out - y, self.statistics.mean_in)
+        self.shadow.follow(self.parameters)
+        self.adam.forget(planted, 3)
         self.silent[planted] = 0
         return len(planted)
 
     def dead_share(self) -> float:
         return float((self.silent >= self.config.dead_after).float().mean())
 
-    def rule(self) -> ActivationRule:
-        """How features are read out after training: BatchTopK's running threshold becomes everybody's threshold."""
-        if self.threshold is None:
-            return TopK(self.config.k)
-        return JumpRelu(torch.full_like(self.parameters.encoder_bias, max(self.threshold, 0.0)))
-
     def finished(self) -> TranscoderLayer:
         """The layer as a transcoder, its tensors shared with the training."""
         p = self.parameters
-        return TranscoderLayer(Encoder(p.encoder, p.encoder_bias, self.rule()), p.decoder, p.bias, p.skip)
+        rule = rule_after(self.config, self.threshold, p.encoder_bias)
+        return TranscoderLayer(Encoder(p.encoder, p.encoder_bias, rule), p.decoder, p.bias, p.skip)
 
     def state(self) -> Mapping[str, Tensor]:
         """Every tensor that the training goes on from."""
-        named: dict[str, Tensor] = {"silent": self.silent}
-        for group, tensors in (("weight", self.parameters.tensors()), ("first", self.first), ("second", self.second)):
+        numbers = [self.adam.steps, math.nan if self.threshold is None else self.threshold, self.statistics.variance]
+        named = {"silent": self.silent, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+        groups = (("weight", self.parameters.tensors()), ("first", self.adam.first), ("second", self.adam.second))
+        for group, tensors in groups:
             named |= {f"{group}.{i}": tensor for i, tensor in enumerate(tensors)}
         return named | {"mean_in": self.statistics.mean_in, "mean_out": self.statistics.mean_out}
 
-    def _codes(self, x: Float[Tensor, "row d_model"]) -> tuple[Codes, float | None]:
-        pre = torch.addmm(self.parameters.encoder_bias, x, self.parameters.encoder.T)
-        return selected(pre, self.config.selection, self.config.k, self.threshold)
+    @staticmethod
+    def restored(config: TrainConfig, layer: Layer, state: Mapping[str, Tensor]) -> "TrainedLayer":
+        """The layer whose state this was."""
+        encoder, encoder_bias, decoder, bias, *skip = (state[f"weight.{i}"] for i in range(5 if config.skip else 4))
+        parameters = Parameters(encoder, encoder_bias, decoder, bias, skip[0] if skip else None)
+        steps, threshold, variance = cast("list[float]", state["numbers"].tolist())
+        trained = TrainedLayer(config, layer, parameters, Statistics(state["mean_in"], state["mean_out"], variance))
+        for group, moments in (("first", trained.adam.first), ("second", trained.adam.second)):
+            for i, moment in enumerate(moments):
+                moment.copy_(state[f"{group}.{i}"])
+        trained.adam.steps = int(steps)
+        trained.threshold = None if math.isnan(threshold) else threshold
+        trained.silent = state["silent"]
+        return trained
 
-    def _adam(self, grads: list[Tensor], rate: float) -> None:
-        self.steps += 1
-        beta1, beta2 = _BETAS
-        scale = (1 - beta2**self.steps) ** 0.5
-        for tensor, grad, first, second in zip(self.parameters.tensors(), grads, self.first, self.second, strict=True):
-            first.lerp_(grad, 1 - beta1)
-            second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            tensor.addcdiv_(first, second.sqrt().div_(scale).add_(_EPS), value=-rate / (1 - beta1**self.steps))
+    def _codes(self, x: Float[Tensor, "row d_model"]) -> tuple[Codes, float | None]:
+        wide = self.parameters.encoder.dtype
+        return selected(self.shadow.pre(x), self.config.selection, self.config.k, self.threshold, wide)
+
+
+def dead_features(silent: Int[Tensor, " feature"], config: TrainConfig) -> Int[Tensor, " dead"]:
+    return (silent >= config.dead_after).nonzero()[:, 0]
+
+
+def rule_after(config: TrainConfig, threshold: float | None, like: Float[Tensor, " feature"]) -> ActivationRule:
+    """How features are read out after training: BatchTopK's running threshold becomes everybody's threshold."""
+    if threshold is None:
+        return TopK(config.k)
+    return JumpRelu(torch.full_like(like, max(threshold, 0.0)))
+
+
+def diverged(config: TrainConfig, steps: int) -> WorkError:
+    return WorkError(
+        f"The loss is no longer a number after {steps} steps. Lower the learning rate "
+        f"(it peaks at {config.peak_rate():.1e})."
+    )

@@ -73,7 +73,7 @@ def _responses(
     config: TrainConfig, pre: Float[Tensor, "row feature"], residual: Float[Tensor, "row d_model"]
 ) -> tuple[Float[Tensor, "feature d_model"], float]:
     """Least squares feature by feature, and the one factor that is best for all of them together."""
-    codes, _ = selected(pre, config.selection, config.k, None)
+    codes, _ = selected(pre, config.selection, config.k, None, pre.dtype)
     by_feature = codes.by_feature()
     power = codes.sums(codes.value.square())
     rows = by_feature.gather(codes.value, residual) / power.clamp(min=1e-8)[:, None]

@@ -1,27 +1,35 @@
 """The training itself: block after block, all layers from one stream of forwards.
 
     for block in blocks:            positions of text, read once, shuffled
-        for layer in layers:        each has its own weights; nothing passes between layers
+        for unit in units:          a layer, or a whole cross-layer transcoder; nothing passes between units
             for batch in block:     one sparse step each
 
 Everything that happens in block n follows from the state before it and from n. So a training that is killed and taken
 up from its last checkpoint ends with the same bits as one that was left alone.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+import torch
+
 from micrographia.bases.training import checkpoint
 from micrographia.bases.training.blocks import Block, Blocks
+from micrographia.bases.training.checkpoint import Checkpoint, read_state
 from micrographia.bases.training.config import TrainConfig
-from micrographia.bases.training.layer import LayerProgress, TrainedLayer
-from micrographia.bases.training.start import begin
-from micrographia.bases.transcoder import PerLayer
+from micrographia.bases.training.crew import Alone, Crew, Job, Processes
+from micrographia.bases.training.cross import TrainedCrossLayer
+from micrographia.bases.training.layer import TrainedLayer
+from micrographia.bases.training.unit import LayerProgress
+from micrographia.bases.transcoder import CrossLayer, PerLayer
+from micrographia.errors import CallError
 from micrographia.ids import Layer
+from micrographia.model.weights import MlpWeights
 
-__all__ = ["BlockProgress", "Trainer", "rate_at"]
+__all__ = ["BlockProgress", "Trainer", "trained_basis"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,70 +39,112 @@ class BlockProgress:
     block: int
     of: int
     positions: int
-    """Positions trained on so far."""
+    """Positions read so far."""
+    seconds: float
+    """Wall time since the block before."""
     layers: Mapping[Layer, LayerProgress]
+
+    def mean(self, figure: str) -> float:
+        """A figure averaged over layers."""
+        return sum(float(getattr(each, figure)) for each in self.layers.values()) / len(self.layers)
 
 
 @final
 class Trainer:
-    """Trains the layers that its blocks read, saving itself into a folder."""
+    """Trains the layers that its blocks read, saving itself into a folder.
 
-    def __init__(self, blocks: Blocks, folder: Path, *, save_every: int = 8) -> None:
+    `workers` processes train, and this one reads; with none, this process does both in turn. `text` names the text
+    that the blocks come from.
+    """
+
+    def __init__(
+        self, blocks: Blocks, folder: Path, *, save_every: int = 4, workers: int = 0, text: str = "", threads: int = 1
+    ) -> None:
         self.blocks = blocks
         self.config: TrainConfig = blocks.config
         self.folder = folder
         self.save_every = save_every
+        self.workers = workers
+        self.threads = threads
+        self.text = text
         self.next_block = 0
-        self.layers: dict[Layer, TrainedLayer] = {}
-        newest = checkpoint.latest(folder) if folder.is_dir() else None
-        if newest is not None:
-            self.next_block, self.layers = checkpoint.restore(newest, self.config, blocks.model.device)
+        self._newest = checkpoint.latest(folder) if folder.is_dir() else None
+        if self._newest is not None:
+            self.next_block = checkpoint.read(self._newest, self.config, text).block
+        layers = blocks.layers
+        if self.config.architecture == "cross-layer" and layers != tuple(range(layers[0], layers[0] + len(layers))):
+            raise CallError(
+                f"A cross-layer transcoder takes layers without gaps, and these are {', '.join(map(str, layers))}."
+            )
+        self.stopped = False
+
+    def basis(self) -> PerLayer | CrossLayer:
+        """The transcoders as the last checkpoint has them."""
+        return trained_basis(self.folder)
+
+    def stop(self) -> None:
+        """End after the block that is being trained on, with a checkpoint."""
+        self.stopped = True
 
     def run(self) -> Iterator[BlockProgress]:
         """Train to the end, reporting after each block; the last checkpoint stays."""
         last = self.config.n_blocks()
-        while self.next_block < last:
-            progress = self._train(self.blocks(self.next_block))
+        if self.next_block >= last:
+            return
+        rooms = tuple(self.blocks.empty(shared=self.workers > 0) for _ in range(2 if self.workers else 1))
+        crew = self._crew(Job(self.config, self._mlps(), rooms, self._newest, self.threads))
+        try:
+            yield from self._blocks(crew, rooms)
+        finally:
+            crew.close()
+
+    def _blocks(self, crew: Crew, rooms: tuple[Block, ...]) -> Iterator[BlockProgress]:
+        """With a second room, the next block is read while the crew trains on this one."""
+        last, here, clock = self.config.n_blocks(), 0, time.perf_counter()
+        self.blocks(self.next_block, rooms[here])
+        while self.next_block < last and not self.stopped:
+            crew.begin(here, self.next_block)
+            there, more = (here + 1) % len(rooms), self.next_block + 1 < last
+            if more and there != here:
+                self.blocks(self.next_block + 1, rooms[there])
+            layers = crew.finish()
             self.next_block += 1
-            if self.next_block % self.save_every == 0 or self.next_block == last:
-                checkpoint.save(self.folder, self.config, self.next_block, self.layers)
-            yield progress
+            saved = self.next_block % self.save_every == 0 or not more
+            if saved:
+                self._save(crew)
+            now = time.perf_counter()
+            yield BlockProgress(self.next_block, last, self.next_block * self.config.block, now - clock, layers)
+            clock = now
+            if self.stopped and not saved:
+                self._save(crew)
+            elif more and there == here:
+                self.blocks(self.next_block, rooms[here])
+            here = there
 
-    def basis(self) -> PerLayer:
-        """The transcoders as they stand."""
-        return PerLayer({layer: trained.finished() for layer, trained in self.layers.items()})
+    def _crew(self, job: Job) -> Crew:
+        return Processes(job, self.workers) if self.workers else Alone(job)
 
-    def _train(self, block: Block) -> BlockProgress:
-        if not self.layers:
-            self.layers = {layer: self._begin(layer, block) for layer in self.blocks.layers}
-        done = {layer: self._train_layer(trained, block, layer) for layer, trained in self.layers.items()}
-        return BlockProgress(self.next_block, self.config.n_blocks(), (self.next_block + 1) * self.config.block, done)
+    def _mlps(self) -> Mapping[Layer, MlpWeights]:
+        blocks = self.blocks.model.weights.blocks
+        return {layer: blocks[layer].mlp for layer in self.blocks.layers}
 
-    def _begin(self, layer: Layer, block: Block) -> TrainedLayer:
-        mlp = self.blocks.model.weights.blocks[layer].mlp
-        seed = self.config.seed * 1_000 + layer
-        parameters, statistics = begin(self.config, mlp, block.inputs[layer], block.outputs[layer], seed)
-        return TrainedLayer(self.config, parameters, statistics)
-
-    def _train_layer(self, trained: TrainedLayer, block: Block, layer: Layer) -> LayerProgress:
-        x, y = block.inputs[layer], block.outputs[layer]
-        total = self.config.n_blocks() * -(-self.config.block // self.config.batch)
-        losses: list[float] = []
-        actives: list[float] = []
-        for start in range(0, len(x), self.config.batch):
-            rows = slice(start, start + self.config.batch)
-            loss, l0 = trained.step(x[rows], y[rows], rate_at(self.config, trained.steps, total))
-            losses.append(loss)
-            actives.append(l0)
-        dead = trained.dead_share()
-        if trained.steps < 0.8 * total:
-            trained.replant(x[: self.config.batch], y[: self.config.batch])
-        return LayerProgress(sum(losses) / len(losses), sum(actives) / len(actives), dead)
+    def _save(self, crew: Crew) -> None:
+        now = Checkpoint(block=self.next_block, config=self.config, layers=self.blocks.layers, text=self.text)
+        self._newest = checkpoint.save(self.folder, now, crew.save)
 
 
-def rate_at(config: TrainConfig, step: int, total: int) -> float:
-    """The learning rate of a step: up over the warm-up, then down in a line to zero."""
-    warm = max(1, int(config.warm_up * total))
-    if step < warm:
-        return config.peak_rate() * (step + 1) / warm
-    return config.peak_rate() * max(0.0, (total - step) / max(1, total - warm))
+def trained_basis(folder: Path) -> PerLayer | CrossLayer:
+    """The transcoders of the newest checkpoint in a folder, as they stand."""
+    newest = checkpoint.latest(folder)
+    if newest is None:
+        raise CallError(f"{folder} holds no checkpoint of a training.")
+    found, device = checkpoint.peek(newest), torch.device("cpu")
+    layers = tuple(map(Layer, found.layers))
+    if found.config.architecture == "cross-layer":
+        return TrainedCrossLayer.restored(found.config, layers, read_state(newest, "cross", device)).finished()
+    return PerLayer(
+        {
+            layer: TrainedLayer.restored(found.config, layer, read_state(newest, f"layer-{layer}", device)).finished()
+            for layer in layers
+        }
+    )
