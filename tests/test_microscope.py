@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import micrographia as mg
-from micrographia.errors import PromptError
+from micrographia.bases.neurons import Neurons
+from micrographia.errors import CallError, PromptError
 from micrographia.model.direct import direct_attribution, head_tops
 from micrographia.model.frozen import freeze
 from micrographia.model.heads import score_heads
@@ -30,9 +31,17 @@ def scope(folder: Path) -> mg.Microscope:
 
 
 def test_open_gives_the_model_that_was_named(folder: Path, scope: mg.Microscope) -> None:
-    assert repr(scope) == "<Microscope on <Model tiny: gpt2, 3 layers, 4 heads, d_model 24>>"
+    assert repr(scope) == "<Microscope on <Model tiny: gpt2, 3 layers, 4 heads, d_model 24>, read in neurons>"
     assert (scope.model.dtype, scope.model.device.type) == (torch.float64, "cpu")
     assert mg.open(str(folder)).model.dtype == torch.float32
+
+
+def test_open_gives_the_basis_that_was_named(folder: Path) -> None:
+    scope = mg.open(str(folder), basis="neurons:frozen-gate")
+    assert scope.basis == Neurons("frozen-gate")
+    assert repr(scope).endswith(", read in neurons:frozen-gate>")
+    with pytest.raises(CallError, match="There is no basis 'nowhere': give a folder, or one of neurons, "):
+        mg.open(str(folder), basis="nowhere")
 
 
 def test_a_token_is_its_text_or_its_id(scope: mg.Microscope) -> None:
@@ -65,6 +74,9 @@ def test_every_instrument_says_what_its_function_says(scope: mg.Microscope) -> N
     assert torch.equal(direct.heads, expected.heads)
     assert direct.total() == expected.total()
     assert torch.equal(scope.freeze(PROMPT).residuals[-1], freeze(model, PROMPT).residuals[-1])
+    ours = scope.basis.decompose(freeze(model, PROMPT))
+    for mine, expected in zip(scope.decompose(PROMPT).layers, ours.layers, strict=True):
+        assert torch.equal(mine.activation, expected.activation)
 
 
 def test_direct_effects_add_up_to_the_models_own_difference(scope: mg.Microscope) -> None:

@@ -1,8 +1,10 @@
-"""The microscope: a model, ready to look at. `micrographia.open()` gives one."""
+"""The microscope: a model and a basis, ready to look at. `micrographia.open()` gives one."""
 
 from collections.abc import Sequence
 from typing import final
 
+from micrographia.bases.basis import Basis, Decomposition
+from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.ids import TokenId
 from micrographia.model.direct import Direct, HeadTops, direct_attribution, head_tops
 from micrographia.model.frozen import Frozen, freeze
@@ -18,19 +20,26 @@ __all__ = ["Microscope", "open"]
 
 @final
 class Microscope:
-    """A model and the instruments that look at it. Tokens may be given as text (" French") or as ids.
+    """A model, a basis, and the instruments that look through both. Tokens may be given as text (" French") or as ids.
 
-    `scope.model` runs, edits, steers and generates. Each instrument is also a function in `micrographia.model`,
-    for those who hold only a model.
+    `scope.model` runs, edits, steers and generates; `scope.basis` is what its MLPs are read in. Each instrument is also
+    a function in `micrographia.model`, for those who hold only a model.
     """
 
-    __slots__ = ("model",)
+    __slots__ = ("chosen", "model")
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, basis: BasisChoice = None) -> None:
         self.model = model
+        self.chosen: ChosenBasis = choose_basis(model, basis)
+        """The basis, its name, and what is known about it."""
 
     def __repr__(self) -> str:
-        return f"<Microscope on {self.model!r}>"
+        return f"<Microscope on {self.model!r}, read in {self.chosen.name}>"
+
+    @property
+    def basis(self) -> Basis:
+        """What the MLPs' outputs are written in."""
+        return self.chosen.basis
 
     def token(self, token: str | int) -> TokenId:
         """The id of a token; text must be exactly one token, its leading space included."""
@@ -59,6 +68,10 @@ class Microscope:
         """The model as an affine map: patterns, norm scales, gates and soft-caps held as this prompt left them."""
         return freeze(self.model, prompt)
 
+    def decompose(self, prompt: str | Prompt) -> Decomposition:
+        """What every MLP writes on this prompt, as a sum of the basis's features."""
+        return self.basis.decompose(self.freeze(prompt))
+
     def chat(self, messages: str | Sequence[ChatMessage]) -> Prompt:
         """A prompt in the model's own chat template: one thing a user says, or a whole conversation."""
         if isinstance(messages, str):
@@ -71,11 +84,14 @@ def open(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    basis: BasisChoice = None,
     progress: Progress = silent,
 ) -> Microscope:
     """Open the embedded model, or the one named: a folder, a GGUF file, a hub id with an optional @revision.
 
+    `basis` is "neurons" (or "neurons:frozen-gate"), "transcoders" (the set that comes along for the model), a folder
+    with transcoders of any tool, or a `Basis`; left out, it is those that come along, or the neurons if none do.
     `device` is cpu, cuda or mps, `dtype` float32, bfloat16, float16 or float64; what is not said is chosen by
     looking at the machine. `progress` hears of long work: unpacking a model for the first time.
     """
-    return Microscope(load_model(model, device=device, dtype=dtype, progress=progress))
+    return Microscope(load_model(model, device=device, dtype=dtype, progress=progress), basis)

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from micrographia.bases import named
+from micrographia.bases.formats.convert import save_basis
 from micrographia.model import embedded, selftest
 from micrographia.model.machine import Speed
+from tests.bases.formats.samples import per_layer
 from tests.cli.calling import Call
 
 
@@ -85,11 +88,27 @@ def test_a_cache_that_cannot_be_written_is_a_failure_and_no_crash(
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_what_is_optional_may_be_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transcoders_that_came_along_are_weighed(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def line() -> str:
+        return next(line for line in call("doctor").out.splitlines() if " transcoders " in line)
+
+    monkeypatch.setattr(selftest, "examine", lambda progress: ())
+    monkeypatch.setattr(named, "_SHELF", tmp_path)
+    assert line().startswith("  · transcoders")
+    save_basis(per_layer(), tmp_path / "smollm2-135m")
+    assert "30 features in 3 layers; every file has its SHA-256" in line()
+    damage(tmp_path / "smollm2-135m" / "layer-001.safetensors")
+    assert "layer-001.safetensors is damaged: its SHA-256" in line()
+    assert call("doctor").code == 1
+
+
+def test_what_is_optional_may_be_missing(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named, "_SHELF", tmp_path)
     monkeypatch.setattr(embedded, "is_installed", lambda: False)
     monkeypatch.setattr(selftest, "find_spec", lambda name: None)
     lines = call("doctor").result().splitlines()
     missing = [line.split(None, 1)[1] for line in lines if line.startswith("  ·")]
-    assert [line.split("  ")[0] for line in missing] == ["pandas", "matplotlib", "embedded model"]
-    assert missing[-1].endswith(f"not there: {embedded.INSTALL_LINE}")
+    names = [line.split("  ")[0] for line in missing]
+    assert names == ["pandas", "matplotlib", "embedded model", "transcoders"]
+    assert missing[2].endswith(f"not there: {embedded.INSTALL_LINE}")
     assert lines[-1].startswith("  ✓ forward on ")

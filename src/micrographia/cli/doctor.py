@@ -1,13 +1,18 @@
 """`micrographia doctor`: what is installed, what is missing, what this machine can do, and proof that it works."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from micrographia.cli.screen import inert, print_json, progress, results
+from micrographia.errors import MicrographiaError
+
+if TYPE_CHECKING:
+    from micrographia.model.selftest import Finding
+    from micrographia.store import Progress
 
 __all__ = ["doctor"]
 
@@ -31,7 +36,7 @@ def doctor(
     from micrographia.model.selftest import examine
 
     with progress() as report:
-        findings = examine(report)
+        findings = (*examine(report), _transcoders(report))
     if json:
         print_json(
             {
@@ -48,6 +53,25 @@ def doctor(
                     _line(console, finding.state, finding.name, finding.detail)
     if any(finding.state == "failed" for finding in findings):
         sys.exit(1)
+
+
+def _transcoders(report: "Progress") -> "Finding":
+    """Whether the embedded model's transcoders came along, whole."""
+    from micrographia.bases.formats.own import read_basis_manifest, verify
+    from micrographia.bases.named import shipped_folder
+    from micrographia.model.selftest import Finding
+
+    folder, name = shipped_folder(), "transcoders"
+    if folder is None:
+        return Finding("Installed", name, "missing", "none in this installation: models are read in their neurons")
+    try:
+        manifest = read_basis_manifest(folder)
+        verify(folder, report)
+    except MicrographiaError as error:
+        return Finding("Installed", name, "failed", str(error))
+    n_features = sum(layer.n_features for layer in manifest.layers)
+    detail = f"{n_features:,} features in {len(manifest.layers)} layers; every file has its SHA-256"
+    return Finding("Installed", name, "ok", detail)
 
 
 def _line(console: Console, state: str, name: str, detail: str) -> None:

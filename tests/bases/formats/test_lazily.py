@@ -1,6 +1,6 @@
 """A value is made when it is taken, and not before."""
 
-from micrographia.bases.formats.lazily import Lazily, changed
+from micrographia.bases.formats.lazily import Lazily, changed, once
 
 
 def test_values_are_made_when_they_are_taken_each_time_anew() -> None:
@@ -16,3 +16,10 @@ def test_values_are_made_when_they_are_taken_each_time_anew() -> None:
     assert doubled["b"] == ("b", 2)
     assert doubled["b"] == ("b", 4)
     assert made == ["b", "b"]
+
+
+def test_a_value_may_be_made_once_and_kept() -> None:
+    made: list[int] = []
+    kept = once(Lazily({"a": lambda: made.append(1) or len(made), "b": lambda: made.append(2) or len(made)}))
+    assert (list(kept), made) == (["a", "b"], [])
+    assert (kept["b"], kept["b"], kept["a"], made) == (1, 1, 2, [2, 1])

@@ -1,9 +1,13 @@
-"""A mapping whose values are made when they are taken, each time anew: nothing is held that nobody uses."""
+"""A mapping whose values are made when they are taken, each time anew: nothing is held that nobody uses.
+
+`once` holds them from the first time on.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from typing import Generic, TypeVar, final
 
-__all__ = ["Lazily", "changed"]
+__all__ = ["Lazily", "changed", "once"]
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -36,3 +40,8 @@ def changed(source: Mapping[_Key, _Other], change: Callable[[_Key, _Other], _Val
     """The same keys, each value changed when it is taken."""
     makers: dict[_Key, Callable[[], _Value]] = {key: lambda key=key: change(key, source[key]) for key in source}
     return Lazily(makers)
+
+
+def once(source: Mapping[_Key, _Value]) -> Lazily[_Key, _Value]:
+    """The same mapping, each value made when it is first taken, and kept."""
+    return Lazily({key: cache(partial(source.__getitem__, key)) for key in source})

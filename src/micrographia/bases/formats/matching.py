@@ -13,7 +13,7 @@ from micrographia.model.anatomy import Anatomy
 from micrographia.model.site import Point
 from micrographia.model.weights import NormWeights, Weights
 
-__all__ = ["matched"]
+__all__ = ["check_sizes", "matched"]
 
 
 def matched(file: BasisFile, anatomy: Anatomy, weights: Weights) -> BasisFile:
@@ -26,12 +26,17 @@ def matched(file: BasisFile, anatomy: Anatomy, weights: Weights) -> BasisFile:
     return BasisFile(file.kind, layers, facts)
 
 
-def _check(file: BasisFile, anatomy: Anatomy) -> None:
-    if file.d_model != anatomy.d_model or max(file.layers) >= anatomy.n_layers:
+def check_sizes(d_model: int, last: int, anatomy: Anatomy) -> None:
+    """Refuse a basis of another width, or with a layer that the model does not have."""
+    if d_model != anatomy.d_model or last >= anatomy.n_layers:
         raise UnsupportedError(
-            f"The basis has {file.d_model} dimensions and layers up to {max(file.layers)}; "
+            f"The basis has {d_model} dimensions and layers up to {last}; "
             f"the model has {anatomy.d_model} dimensions and layers up to {anatomy.n_layers - 1}."
         )
+
+
+def _check(file: BasisFile, anatomy: Anatomy) -> None:
+    check_sizes(file.d_model, max(file.layers), anatomy)
     facts: BasisFacts = file.facts
     writes = facts.output_site == Point.MLP_OUT or (
         facts.output_site == Point.MLP_POST_NORM_IN and not anatomy.post_norm

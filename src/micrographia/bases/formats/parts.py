@@ -109,7 +109,8 @@ class BasisFile:
 
     @property
     def d_model(self) -> int:
-        return self.layers[self.coding[0]].parts["encoder"].shape[1]
+        parts = self.layers[self.coding[0]].parts
+        return parts["bias" if "bias" in parts else "encoder"].shape[-1]
 
     def n_features(self, layer: Layer) -> int:
         return self.layers[layer].parts["encoder_bias"].shape[0]
