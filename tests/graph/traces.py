@@ -61,6 +61,7 @@ def random_trace(
     below = (nodes.layer < row_layer[:, None]) & (nodes.position <= row_position[:, None])
     below[:, nodes.targets] = False
     rows = draw(len(row_node), len(nodes)) * below * (torch.rand(below.shape, generator=generator) > 0.3)
+    rows[:, nodes.tokens.start] = draw(len(row_node))  # no row is without inputs
     under = (torch.arange(n_layers)[:, None] < row_layer[:, None, None]) & (
         torch.arange(n_positions) <= row_position[:, None, None]
     )

@@ -1,0 +1,116 @@
+"""What a feature says by itself: the tokens that it makes likelier, and less likely, wherever it is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int, Int64
+from torch import Tensor
+
+from micrographia.bases.basis import Decomposition, LayerFeatures
+from micrographia.graph.tables import NodeTable
+
+__all__ = ["Directions", "Promoted", "directions", "promoted"]
+
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Promoted:
+    """For each feature of a graph, in its order: tokens by how much the feature changes their logits here, with the
+    held final norm of the position that is explained, against the mean over the vocabulary."""
+
+    tokens: Int64[np.ndarray, "feature top"]
+    logits: Float64[np.ndarray, "feature top"]
+    suppressed: Int64[np.ndarray, "feature top"]
+    suppressed_logits: Float64[np.ndarray, "feature top"]
+    pieces: Mapping[int, str]
+    """The tokens above, as people read them."""
+
+    def __repr__(self) -> str:
+        return f"<Promoted: {self.tokens.shape[1]} tokens each way for {len(self.tokens)} features>"
+
+    def rows(self, chosen: Int64[np.ndarray, " feature"]) -> "Promoted":
+        """Of some features only."""
+        parts = (self.tokens, self.logits, self.suppressed, self.suppressed_logits)
+        return Promoted(*(part[chosen] for part in parts), pieces=self.pieces)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Directions:
+    """What each feature of a graph reads and writes, in its order; a cross-layer one writes the sum of its decoders."""
+
+    reads: Float[Tensor, "feature d_model"]
+    writes: Float[Tensor, "feature d_model"]
+
+    def __repr__(self) -> str:
+        return f"<Directions of {len(self.reads)} features>"
+
+
+def directions(decomposition: Decomposition, nodes: NodeTable) -> Directions:
+    """The read and write vectors of a graph's features, for a unit of activation."""
+    span = nodes.spans["feature"]
+    columns = (nodes.layer[span], nodes.position[span], nodes.index[span])
+    layer, position, index = (torch.from_numpy(column.copy()) for column in columns)
+    reads: list[Tensor] = []
+    writes: list[Tensor] = []
+    for features in decomposition.layers:
+        here = layer == features.layer
+        if not bool(here.any()):
+            continue
+        chosen = _chosen(features, position[here], index[here])
+        reads.append(chosen.read_vectors())
+        writes.append(torch.stack([chosen.write_vectors(to) for to in chosen.writes]).sum(0))
+    empty = decomposition.frozen.embed[:0]
+    return Directions(torch.cat([empty, *reads]), torch.cat([empty, *writes]))
+
+
+@torch.no_grad()
+def promoted(
+    decomposition: Decomposition,
+    nodes: NodeTable,
+    writes: Float[Tensor, "feature d_model"],
+    piece: Callable[[int], str],
+    *,
+    position: int = -1,
+    top: int = 5,
+) -> Promoted:
+    """The tokens that each feature, as active as it is, promotes and suppresses at a position."""
+    activation = torch.from_numpy(nodes.activation[nodes.spans["feature"]].copy()).to(writes)
+    written = writes * activation[:, None]
+    count = min(top, decomposition.frozen.weights.unembed.weight.shape[0])
+    blocks = [
+        _ends(decomposition, written[i : i + _AT_ONCE], position, count) for i in range(0, len(written), _AT_ONCE)
+    ]
+    empty = np.zeros((0, count))
+    tokens, logits, low, low_logits = (np.concatenate([empty, *(block[i] for block in blocks)]) for i in range(4))
+    tokens, low = tokens.astype(np.int64), low.astype(np.int64)
+    named = np.unique(np.concatenate([tokens, low])).tolist()
+    return Promoted(tokens, logits, low, low_logits, {token: piece(token) for token in named})
+
+
+def _ends(
+    decomposition: Decomposition, written: Tensor, position: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    logits = decomposition.frozen.promotes(written, position).float()
+    logits = logits - logits.mean(-1, keepdim=True)
+    high, low = logits.topk(count), logits.topk(count, largest=False)
+    parts = (high.indices, high.values, low.indices, low.values)
+    first, second, third, fourth = (part.cpu().double().numpy() for part in parts)
+    return first, second, third, fourth
+
+
+def _chosen(layer: LayerFeatures, position: Int[Tensor, " node"], index: Int[Tensor, " node"]) -> LayerFeatures:
+    """One layer's features, only those asked for; they are ordered by position, then feature."""
+    wide = int(torch.cat([layer.feature, index]).max()) + 1
+    rows = torch.searchsorted(layer.position.cpu() * wide + layer.feature.cpu(), position * wide + index)
+    rows = rows.to(layer.position.device)
+    return replace(
+        layer,
+        position=layer.position[rows],
+        feature=layer.feature[rows],
+        activation=layer.activation[rows],
+        read_bias=layer.read_bias[rows],
+        reads=tuple(term if term.gain is None else replace(term, gain=term.gain[rows]) for term in layer.reads),
+    )

@@ -1,0 +1,74 @@
+"""What features promote: against the frozen model's own logits, on several families and every kind of basis."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from micrographia.bases.activation import Relu
+from micrographia.bases.basis import Basis
+from micrographia.bases.neurons import Neurons
+from micrographia.graph.graph import Graph
+from micrographia.graph.promoted import directions, promoted
+from micrographia.graph.tables import NodeTable
+from micrographia.model.frozen import freeze
+from micrographia.model.model import Model
+from tests.bases.test_bases import cross_layer, per_layer, prompt
+
+
+def basis(kind: str, model: Model) -> Basis:
+    makers = {"neurons": lambda m, _: Neurons(), "per-layer": per_layer, "cross-layer": cross_layer}
+    return makers[kind](model, Relu())
+
+
+def some_features(decomposition, every: int = 7) -> NodeTable:
+    parts = [
+        (layer.layer, layer.position[::every], layer.feature[::every], layer.activation[::every])
+        for layer in decomposition.layers
+    ]
+    columns = [
+        torch.cat([torch.full_like(position, number) for number, position, _, _ in parts]),
+        *(torch.cat([part[i] for part in parts]) for i in (1, 2, 3)),
+    ]
+    layer, position, index, activation = (column.numpy() for column in columns)
+    zeros = np.zeros(len(layer))
+    return NodeTable(
+        zeros.astype(np.uint8), layer, position, index, activation.astype(np.float64), zeros, zeros, zeros, zeros
+    )
+
+
+@pytest.mark.parametrize("kind", ["neurons", "per-layer", "cross-layer"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_promoted_tokens_are_those_of_the_written_vector(kind: str, family: str, tiny) -> None:
+    model = tiny(family)
+    frozen = freeze(model, prompt(model))
+    decomposition = basis(kind, model).decompose(frozen)
+    nodes = some_features(decomposition)
+    found = directions(decomposition, nodes)
+    says = promoted(decomposition, nodes, found.writes, model.tokenizer.piece, top=3)
+    for i in range(0, len(nodes), 5):
+        layer = decomposition.layers[nodes.layer[i]]
+        row = int(((layer.position == nodes.position[i]) & (layer.feature == nodes.index[i])).nonzero()[0, 0])
+        read = layer.read_vectors()[row]
+        written = sum(layer.write_vectors(to)[row] for to in layer.writes)
+        torch.testing.assert_close(found.reads[i], read)
+        torch.testing.assert_close(found.writes[i], written)
+        x = (nodes.activation[i] * written).expand_as(frozen.embed)
+        logits = (frozen.unembed(x))[-1].float()
+        logits = logits - logits.mean()
+        assert says.logits[i] == pytest.approx(logits.topk(3).values.tolist(), abs=1e-5)
+        assert says.suppressed_logits[i] == pytest.approx(logits.topk(3, largest=False).values.tolist(), abs=1e-5)
+        assert logits[says.tokens[i]].tolist() == pytest.approx(says.logits[i].tolist(), abs=1e-5)
+    assert says.pieces[int(says.tokens[0, 0])] == model.tokenizer.piece(int(says.tokens[0, 0]))
+
+
+def test_a_graph_without_features_says_nothing(tiny) -> None:
+    model = tiny("llama")
+    decomposition = per_layer(model, Relu()).decompose(freeze(model, prompt(model)))
+    nodes = some_features(decomposition)
+    none = replace(nodes, **{name: getattr(nodes, name)[:0] for name in nodes.__slots__})
+    says = promoted(decomposition, none, directions(decomposition, none).writes, str)
+    assert says.tokens.shape == (0, 5)
+    assert "for 0 features" in repr(says)
+    assert Graph.__name__ == "Graph"
