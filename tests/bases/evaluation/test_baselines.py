@@ -1,0 +1,69 @@
+"""The baselines are as good as they can be: means, and the best linear map."""
+
+import pytest
+import torch
+
+from micrographia.bases.evaluation.baselines import _Moments, calibrate
+from micrographia.bases.evaluation.standin import MlpView, PerLayerStandIn
+from micrographia.ids import Layer
+from micrographia.store import silent
+from tests.bases.evaluation.bases import normal, per_layer, some_passages
+
+
+def fitted(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    moments = _Moments()
+    for part in range(0, len(x), 50):
+        moments.add(x[part : part + 50], y[part : part + 50])
+    return moments.ridge()
+
+
+def test_a_planted_linear_map_is_found() -> None:
+    x, planted = normal(400, 12) * 3 + 1, normal(8, 12, seed=1)
+    weight, bias = fitted(x, x @ planted.T + 0.5)
+    assert (weight - planted).abs().max() < 1e-3
+    assert (bias - 0.5).abs().max() < 1e-2
+
+
+def test_with_much_text_it_is_least_squares() -> None:
+    x = normal(5000, 6, seed=2) + 2
+    y = torch.tanh(x @ normal(5, 6, seed=3).T) + 0.1 * normal(5000, 5, seed=4)
+    weight, bias = fitted(x, y)
+    solved = torch.linalg.lstsq(torch.cat([x, torch.ones(5000, 1, dtype=x.dtype)], 1), y).solution
+    best = (y - torch.cat([x, torch.ones(5000, 1, dtype=x.dtype)], 1) @ solved).square().sum()
+    assert (y - x @ weight.T - bias).square().sum() <= 1.001 * best
+
+
+@pytest.mark.parametrize(("noise", "shrunk"), [(0.01, False), (30.0, True)])
+def test_noise_is_met_with_a_larger_penalty(noise: float, shrunk: bool) -> None:
+    """On other text, what is chosen is no worse than either end of what could be chosen."""
+    x, other, planted = normal(60, 40), normal(2000, 40, seed=5), normal(4, 40, seed=6)
+    y = x @ planted.T + noise * normal(60, 4, seed=7)
+    weight, bias = fitted(x, y)
+    exact = torch.linalg.lstsq(torch.cat([x, torch.ones(60, 1, dtype=x.dtype)], 1), y).solution
+    plain = torch.cat([other, torch.ones(2000, 1, dtype=x.dtype)], 1) @ exact
+    ours, free = (
+        (other @ planted.T - guess).square().sum().item() for guess in (other @ weight.T + bias, plain)
+    )
+    assert (ours < 0.9 * free) if shrunk else (ours < 1.5 * free + 1e-3)
+
+
+@pytest.mark.parametrize("case", ["llama", "gemma2", "gpt2"])
+def test_calibration_reads_what_the_model_writes(tiny, case: str) -> None:
+    model = tiny(case)
+    passages = some_passages(*[12] * 30, 7, 5)
+    basis = PerLayerStandIn(per_layer(model, "relu", layers=(0, 2)))
+    found = calibrate(model, passages, basis, tokens=60, progress=silent)
+    assert found.n_positions == passages.n_positions
+    assert set(found.means) == {0, 2}
+    runs = [
+        model.run(model.tokenizer.from_ids(passage.ids), read=["mlp_in", "mlp_out"]) for passage in passages.passages
+    ]
+    for layer in (Layer(0), Layer(2)):
+        x, y = (torch.cat([run[f"{point}.{layer}"][0, 1:] for run in runs]) for point in ("mlp_in", "mlp_out"))
+        assert (found.means[layer] - y.mean(0)).abs().max() < 1e-9
+        active = basis.begin()(MlpView(layer, x)).acts.count_nonzero() / len(x)
+        assert found.active[layer] == pytest.approx(float(active))
+        linear = found.linear.begin()(MlpView(layer, x)).output
+        assert (y - linear).square().sum() < (y - y.mean(0)).square().sum()
+        weight, bias = fitted(x, y)
+        assert (x @ weight.T + bias - linear).abs().max() < 1e-9
