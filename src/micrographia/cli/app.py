@@ -14,6 +14,7 @@ from micrographia.cli.heads import heads
 from micrographia.cli.lens import lens
 from micrographia.cli.models import models
 from micrographia.cli.screen import complain
+from micrographia.cli.train import train
 from micrographia.errors import MicrographiaError
 
 __all__ = ["app", "main"]
@@ -33,7 +34,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (lens, heads, corpus, convert, models, doctor):
+for verb in (lens, heads, corpus, train, convert, models, doctor):
     app.command(verb)
 
 

@@ -4,7 +4,9 @@
 written under another name and renamed when all of it is on the disk; then older ones go.
 """
 
+import errno
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,11 +14,12 @@ from typing import Literal
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from torch import Tensor
 
 from micrographia import store
 from micrographia.bases.training.config import TrainConfig
-from micrographia.errors import CacheError, CallError
+from micrographia.errors import CacheError, CallError, WorkError
 from micrographia.model.tensor_files import TensorFiles
 
 __all__ = ["Checkpoint", "latest", "peek", "read", "read_state", "save", "write_state"]
@@ -42,15 +45,17 @@ def save(folder: Path, checkpoint: Checkpoint, write: Callable[[Path], None]) ->
     """Let `write` put the units into a folder that becomes the newest checkpoint; older ones go."""
     final = folder / f"checkpoint-{checkpoint.block:06}"
     partial = folder / f".{final.name}.partial"
-    with store.writing(final, elsewhere="go on with --resume when there is room; nothing is lost but the last blocks."):
-        if partial.exists():
-            store.remove_folder(partial)
+    with store.writing(final, kind=WorkError, elsewhere="copy this folder to where there is room; then --resume."):
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        write(partial)
-        store.write_json(partial / _META, checkpoint.model_dump(mode="json"))
-        if final.exists():
-            store.remove_folder(final)
-        partial.replace(final)
+        try:
+            write(partial)
+            store.write_json(partial / _META, checkpoint.model_dump(mode="json"))
+            if final.exists():
+                store.remove_folder(final)
+            partial.replace(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         store.sync_folder(folder)
     for other in _all(folder):
         if other != final:
@@ -72,14 +77,16 @@ def peek(checkpoint: Path) -> Checkpoint:
 
 
 def read(checkpoint: Path, config: TrainConfig, text: str) -> Checkpoint:
-    """What a checkpoint says, if it is one of this very training."""
+    """What a checkpoint says, if it is one of this very training, or of a shorter one with the same choices."""
     found = peek(checkpoint)
-    if found.config != config:
-        ours, theirs = config.model_dump(), found.config.model_dump()
-        changed = ", ".join(f"{key} {theirs[key]} → {ours[key]}" for key in ours if ours[key] != theirs[key])
+    ours, theirs = config.model_dump(), found.config.model_dump()
+    changed = {key: f"{key} {theirs[key]} → {ours[key]}" for key in ours if ours[key] != theirs[key]}
+    if config.n_blocks() >= found.block:
+        changed.pop("tokens", None)
+    if changed:
         raise CallError(
-            f"{checkpoint.parent} holds a training with other choices ({changed}). Go on with the same ones, "
-            "or write to another folder."
+            f"{checkpoint.parent} holds a training with other choices ({', '.join(changed.values())}). Go on with the "
+            "same ones (only tokens may grow), or write to another folder."
         )
     if found.text != text:
         raise CallError(f"{checkpoint.parent} holds a training on other text. Go on with the same corpus and model.")
@@ -89,7 +96,11 @@ def read(checkpoint: Path, config: TrainConfig, text: str) -> Checkpoint:
 def write_state(folder: Path, name: str, state: Mapping[str, Tensor]) -> None:
     """One unit's state, in its file."""
     tensors = {key: tensor.cpu().contiguous() for key, tensor in state.items()}
-    safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
+    try:
+        safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
+    except SafetensorError as error:  # it wraps what the disk says into words
+        code = errno.ENOSPC if "os error 28" in str(error) or "os error 27" in str(error) else errno.EIO
+        raise OSError(code, str(error), str(folder)) from error
 
 
 def read_state(folder: Path, name: str, device: torch.device) -> Mapping[str, Tensor]:

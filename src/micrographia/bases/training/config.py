@@ -54,6 +54,8 @@ class TrainConfig(BaseModel):
     """A feature that was never active in so many positions is planted anew."""
     precision: Precision = "fp32"
     """How wide activations are kept and the dense products computed; the weights themselves stay float32."""
+    start: str | None = None
+    """Names the weights that the training begins with; None is weights made from the first block."""
     seed: int = 0
 
     def peak_rate(self) -> float:

@@ -19,6 +19,7 @@ from micrographia.bases.training.config import TrainConfig
 from micrographia.bases.training.cross import TrainedCrossLayer
 from micrographia.bases.training.layer import TrainedLayer
 from micrographia.bases.training.unit import LayerProgress, Unit
+from micrographia.bases.transcoder import TranscoderLayer
 from micrographia.errors import MicrographiaError, WorkError
 from micrographia.ids import Layer
 from micrographia.model.weights import MlpWeights
@@ -42,14 +43,17 @@ class Job:
     rooms: tuple[Block, ...]
     checkpoint: Path | None
     """Where to go on from; None begins anew, from the first block."""
-    threads: int
+    threads: int = 1
+    start: Mapping[Layer, TranscoderLayer] | None = None
+    """Weights to begin with, instead of such as are made from the first block."""
 
     def of(self, layers: Sequence[Layer]) -> "Job":
         """The same for some of the layers."""
         rooms = tuple(
             Block(-1, {i: room.inputs[i] for i in layers}, {i: room.outputs[i] for i in layers}) for room in self.rooms
         )
-        return Job(self.config, {i: self.mlps[i] for i in layers}, rooms, self.checkpoint, self.threads)
+        start = None if self.start is None else {i: self.start[i] for i in layers}
+        return Job(self.config, {i: self.mlps[i] for i in layers}, rooms, self.checkpoint, self.threads, start)
 
 
 @runtime_checkable
@@ -187,7 +191,11 @@ def _work(job: Job, pipe: "Connection") -> None:
 def _begun(job: Job, block: Block) -> dict[str, Unit]:
     if job.config.architecture == "cross-layer":
         return {"cross": TrainedCrossLayer.begin(job.config, job.mlps, block)}
-    return {_file(layer): TrainedLayer.begin(job.config, layer, mlp, block) for layer, mlp in job.mlps.items()}
+    start: Mapping[Layer, TranscoderLayer] = job.start or {}
+    return {
+        _file(layer): TrainedLayer.begin(job.config, layer, mlp, block, start.get(layer))
+        for layer, mlp in job.mlps.items()
+    }
 
 
 def _restored(job: Job, checkpoint: Path) -> dict[str, Unit]:

@@ -17,7 +17,7 @@ from micrographia.bases.training.start import Statistics, begin, replant
 from micrographia.bases.training.step import Parameters, Shadow, gradients, selected
 from micrographia.bases.training.unit import LayerProgress
 from micrographia.bases.transcoder import Encoder, TranscoderLayer
-from micrographia.errors import WorkError
+from micrographia.errors import CallError, WorkError
 from micrographia.ids import Layer
 from micrographia.model.weights import MlpWeights
 
@@ -43,11 +43,17 @@ class TrainedLayer:
         self.threshold: float | None = None
 
     @staticmethod
-    def begin(config: TrainConfig, layer: Layer, mlp: MlpWeights, block: Block) -> "TrainedLayer":
-        """A layer as it stands before its first step, its weights taken from the first block."""
+    def begin(
+        config: TrainConfig, layer: Layer, mlp: MlpWeights, block: Block, start: TranscoderLayer | None = None
+    ) -> "TrainedLayer":
+        """A layer before its first step: its weights are those it starts from, or are made from the first block."""
         x, y = (side[layer].to(torch.float32) for side in (block.inputs, block.outputs))
-        parameters, statistics = begin(config, mlp, x, y, config.seed * 1_000 + layer)
-        return TrainedLayer(config, layer, parameters, statistics)
+        if start is None:
+            return TrainedLayer(config, layer, *begin(config, mlp, x, y, config.seed * 1_000 + layer))
+        trained = TrainedLayer(config, layer, _parameters_of(start, config, layer), Statistics.of(x, y))
+        if isinstance(start.encoder.rule, JumpRelu) and config.selection == "batchtopk":
+            trained.threshold = float(start.encoder.rule.threshold.mean())
+        return trained
 
     @torch.no_grad()
     def train(self, block: Block, /) -> Mapping[Layer, LayerProgress]:
@@ -131,6 +137,16 @@ class TrainedLayer:
     def _codes(self, x: Float[Tensor, "row d_model"]) -> tuple[Codes, float | None]:
         wide = self.parameters.encoder.dtype
         return selected(self.shadow.pre(x), self.config.selection, self.config.k, self.threshold, wide)
+
+
+def _parameters_of(start: TranscoderLayer, config: TrainConfig, layer: Layer) -> Parameters:
+    if start.encoder.n_features != config.features or (start.skip is not None) != config.skip:
+        there = f"{start.encoder.n_features} features {'with' if start.skip is not None else 'without'} a skip path"
+        raise CallError(f"Layer {layer} starts from {there}, and the choices are others: features, skip.")
+    weights = (start.encoder.weight, start.encoder.bias, start.decoder, start.bias)
+    own = [tensor.to(torch.float32, copy=True).contiguous() for tensor in weights]
+    skip = None if start.skip is None else start.skip.to(torch.float32, copy=True).contiguous()
+    return Parameters(own[0], own[1], own[2], own[3], skip)
 
 
 def dead_features(silent: Int[Tensor, " feature"], config: TrainConfig) -> Int[Tensor, " dead"]:

@@ -24,7 +24,7 @@ from micrographia.bases.training.crew import Alone, Crew, Job, Processes
 from micrographia.bases.training.cross import TrainedCrossLayer
 from micrographia.bases.training.layer import TrainedLayer
 from micrographia.bases.training.unit import LayerProgress
-from micrographia.bases.transcoder import CrossLayer, PerLayer
+from micrographia.bases.transcoder import CrossLayer, PerLayer, TranscoderLayer
 from micrographia.errors import CallError
 from micrographia.ids import Layer
 from micrographia.model.weights import MlpWeights
@@ -54,18 +54,25 @@ class Trainer:
     """Trains the layers that its blocks read, saving itself into a folder.
 
     `workers` processes train, and this one reads; with none, this process does both in turn. `text` names the text
-    that the blocks come from.
+    that the blocks come from; `start` are weights to begin with, named by the configuration.
     """
 
     def __init__(
-        self, blocks: Blocks, folder: Path, *, save_every: int = 4, workers: int = 0, text: str = "", threads: int = 1
+        self,
+        blocks: Blocks,
+        folder: Path,
+        *,
+        save_every: int = 4,
+        workers: int = 0,
+        text: str = "",
+        start: Mapping[Layer, TranscoderLayer] | None = None,
     ) -> None:
         self.blocks = blocks
         self.config: TrainConfig = blocks.config
         self.folder = folder
         self.save_every = save_every
         self.workers = workers
-        self.threads = threads
+        self.start = start
         self.text = text
         self.next_block = 0
         self._newest = checkpoint.latest(folder) if folder.is_dir() else None
@@ -76,6 +83,7 @@ class Trainer:
             raise CallError(
                 f"A cross-layer transcoder takes layers without gaps, and these are {', '.join(map(str, layers))}."
             )
+        self.saved_block = self.next_block
         self.stopped = False
 
     def basis(self) -> PerLayer | CrossLayer:
@@ -92,7 +100,7 @@ class Trainer:
         if self.next_block >= last:
             return
         rooms = tuple(self.blocks.empty(shared=self.workers > 0) for _ in range(2 if self.workers else 1))
-        crew = self._crew(Job(self.config, self._mlps(), rooms, self._newest, self.threads))
+        crew = self._crew(Job(self.config, self._mlps(), rooms, self._newest, start=self.start))
         try:
             yield from self._blocks(crew, rooms)
         finally:
@@ -109,17 +117,16 @@ class Trainer:
                 self.blocks(self.next_block + 1, rooms[there])
             layers = crew.finish()
             self.next_block += 1
-            saved = self.next_block % self.save_every == 0 or not more
-            if saved:
+            if self.next_block % self.save_every == 0 or not more:
                 self._save(crew)
             now = time.perf_counter()
             yield BlockProgress(self.next_block, last, self.next_block * self.config.block, now - clock, layers)
             clock = now
-            if self.stopped and not saved:
-                self._save(crew)
-            elif more and there == here:
+            if more and there == here and not self.stopped:
                 self.blocks(self.next_block, rooms[here])
             here = there
+        if self.saved_block < self.next_block:
+            self._save(crew)
 
     def _crew(self, job: Job) -> Crew:
         return Processes(job, self.workers) if self.workers else Alone(job)
@@ -131,6 +138,7 @@ class Trainer:
     def _save(self, crew: Crew) -> None:
         now = Checkpoint(block=self.next_block, config=self.config, layers=self.blocks.layers, text=self.text)
         self._newest = checkpoint.save(self.folder, now, crew.save)
+        self.saved_block = self.next_block
 
 
 def trained_basis(folder: Path) -> PerLayer | CrossLayer:
