@@ -110,7 +110,7 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype) -> Block:
         mix = mix / held.attn_norm_scale
     if held.attn_post_norm_scale is not None:
         mix = mix / held.attn_post_norm_scale.T
-    grouped = mix.unflatten(0, (a.n_kv_heads, a.group)).transpose(1, 2)
+    grouped = mix.reshape(a.n_kv_heads, a.group, *mix.shape[1:]).transpose(1, 2)
     features = found.layers[layer]
     norm = weights.mlp_norm
     skip = None if features.skip is None else _through(norm, features.skip).to(dtype)
@@ -118,9 +118,9 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype) -> Block:
     ones = torch.ones_like(frozen.embed[:, :1])
     return Block(
         writers=writers_of(found, layer, _constant(frozen, features), dtype),
-        out=out.unflatten(1, (a.n_heads, a.d_head)).transpose(0, 1),
+        out=out.reshape(-1, a.n_heads, a.d_head).transpose(0, 1),
         mix=grouped.to(dtype).contiguous(),
-        back=back.unflatten(0, (a.n_kv_heads, a.d_head)),
+        back=back.reshape(a.n_kv_heads, a.d_head, -1),
         attn_bias=_attn_bias(frozen, layer, dtype),
         skip=skip,
         skip_scale=None if skip is None else (ones if scale is None else 1 / scale).to(dtype)[:, :, None],

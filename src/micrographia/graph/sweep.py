@@ -9,6 +9,7 @@ to p only, so a block holds readings of near positions and drops what lies behin
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -79,7 +80,7 @@ def split(stage: Int[Tensor, " row"], position: Int[Tensor, " row"], size: int, 
     much is wasted on positions that lie behind a row's own, before a block is closed.
     """
     order = torch.argsort(position, stable=True)
-    places = [int(p) for p in position[order].tolist()]
+    places = cast("list[int]", position[order].tolist())
     blocks: list[Tensor] = []
     first = waste = 0
     for i, (here, following) in enumerate(pairwise([*places, -1])):
@@ -179,9 +180,9 @@ class _State:
         self._readings = readings
         tops, _ = readings.extremes()
         n_stages = 2 * n_layers + 1
-        self._live = torch.bincount(tops, minlength=n_stages).flip(0).cumsum(0).flip(0).tolist()
+        self._live = cast("list[int]", torch.bincount(tops, minlength=n_stages).flip(0).cumsum(0).flip(0).tolist())
         order = torch.argsort(readings.stage, stable=True)
-        ends = torch.bincount(readings.stage, minlength=n_stages).cumsum(0).tolist()
+        ends = cast("list[int]", torch.bincount(readings.stage, minlength=n_stages).cumsum(0).tolist())
         self._at = [order[first:end] for first, end in pairwise([0, *ends])]
         self.now = self._view(0)
         self.inject(2 * n_layers)

@@ -45,7 +45,7 @@ class TraceFacts:
     wall_seconds: float
     cpu_seconds: float
     peak_bytes: int
-    """The largest memory that the process held resident while this ran."""
+    """The largest memory that the process has held resident until the end of this."""
     plan_bytes: int
     """What the plan had foreseen for buffers."""
     threads: int

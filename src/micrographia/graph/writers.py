@@ -6,7 +6,7 @@ position, in a padded array. Neurons are all active everywhere and share one mat
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, final, runtime_checkable
+from typing import Protocol, TypeAlias, cast, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -119,7 +119,7 @@ def _sparse(found: Decomposition, features: LayerFeatures, constant: Tensor, dty
         slot = torch.arange(len(source.position), device=count.device) - before[source.position] + first
         places = source.position * n_slots + slot
         vectors.view(-1, d_model)[places] = _weighed(source, features.layer).to(dtype)
-        parts.append((source.layer, places, [int(n) for n in before.tolist()]))
+        parts.append((source.layer, places, cast("list[int]", before.tolist())))
     return SparseWriters(vectors, tuple(parts))
 
 

@@ -1,0 +1,114 @@
+"""Tracing: one prompt's run, taken apart into the rows of every feature that matters.
+
+Layers are gone through downwards. At each, the influence that has reached its features is exact, because rows of
+higher layers are complete; the rule chooses, the chosen get rows, and the columns of the others are folded.
+"""
+
+import torch
+
+from micrographia.bases.basis import Decomposition
+from micrographia.bases.named import BasisChoice, choose_basis
+from micrographia.errors import CallError, WorkError
+from micrographia.graph.adjoint import adjoint_of
+from micrographia.graph.budget import Budget
+from micrographia.graph.facts import Clock, facts_of
+from micrographia.graph.select import Downward, PeerRanking, Selection
+from micrographia.graph.sweep import Sweeper
+from micrographia.graph.targets import Continuation, Target, difference, following, resolve
+from micrographia.graph.trace import Trace
+from micrographia.graph.work import Work, without_first
+from micrographia.model.frozen import freeze
+from micrographia.model.machine import DTYPES
+from micrographia.model.model import Model
+from micrographia.model.tokens import Prompt
+from micrographia.store import Progress, silent
+
+__all__ = ["DEFAULT_NODES", "DEFAULT_SHARE", "trace"]
+
+DEFAULT_SHARE = 0.9
+DEFAULT_NODES = 2048
+
+
+def trace(
+    model: Model,
+    basis: BasisChoice,
+    prompt: str | Prompt,
+    *,
+    target: Target = None,
+    against: str | int | None = None,
+    max_nodes: int | None = DEFAULT_NODES,
+    share: float = DEFAULT_SHARE,
+    selection: Selection | None = None,
+    dtype: str | None = None,
+    memory: int | None = None,
+    progress: Progress = silent,
+) -> Trace:
+    """The rows of a target and of every feature that matters to it.
+
+    `share` of the influence that flows into each layer's features is followed, through at most `max_nodes` of them
+    (None is no limit); `selection` is another rule instead. `dtype` is float32, float64 or bfloat16, by default the
+    model's. `memory` is the budget in bytes, by default most of what is free: what would need more is refused before
+    it begins. `progress` is told of layers done.
+    """
+    clock = Clock.started()
+    rule = selection or Downward(share, max_nodes)
+    chosen = choose_basis(model, basis)
+    wanted = _against(target, against)
+    tokens = _continued(model, model.prompt(prompt), wanted)
+    number = _number(model, dtype)
+    budget = Budget.of(memory, model.device)
+    run = budget.check_run(model, len(tokens.ids))
+    with torch.no_grad():
+        found = chosen.basis.decompose(freeze(model, tokens))
+        _check_finite(found)
+        targets = resolve(wanted, found, model.tokenizer)
+        plan = budget.check_rows(found, run, rule, number)
+        worked_on = without_first(found) if isinstance(rule, PeerRanking) else found
+        work = Work(worked_on, targets, rule, Sweeper(adjoint_of(worked_on, number)))
+        work.select(progress)
+        table = work.table()
+    return Trace(
+        prompt=tokens,
+        targets=targets,
+        nodes=table.nodes,
+        row_node=table.row_node,
+        rows=table.rows,
+        folded=table.folded,
+        folded_abs=table.folded_abs,
+        pre=table.pre,
+        facts=facts_of(model, chosen, found, clock, selection=str(rule), dtype=number, n_rows=work.n_rows, plan=plan),
+    )
+
+
+def _against(target: Target, against: str | int | None) -> Target:
+    if against is None:
+        return target
+    if not isinstance(target, (str, int)):
+        raise CallError("Against another token stands one token: target=' French', against=' German'.")
+    return difference(target, against)
+
+
+def _continued(model: Model, prompt: Prompt, target: Target) -> Prompt:
+    """With all of a continuation but its last token, so that each of its tokens is predicted."""
+    if not isinstance(target, Continuation):
+        return prompt
+    return model.prompt(model.tokenizer.from_ids([*prompt.ids, *following(target, model.tokenizer)[:-1]]))
+
+
+def _number(model: Model, dtype: str | None) -> torch.dtype:
+    if dtype is None:
+        return model.dtype
+    if dtype not in DTYPES or dtype == "float16":
+        raise CallError(f"Rows are computed in float32, float64 or bfloat16, not in {dtype!r}.")
+    return DTYPES[dtype]
+
+
+def _check_finite(found: Decomposition) -> None:
+    """One number that is not finite makes a row of them."""
+    for layer in found.layers:
+        parts = (found.frozen.residuals[layer.layer + 1], layer.activation, layer.error)
+        if not all(part is None or bool(torch.isfinite(part).all()) for part in parts):
+            raise WorkError(
+                f"Layer {layer.layer} holds numbers that are not finite on this prompt, so nothing can be attributed. "
+                "Try dtype='float32' for the model, or look for damage in its weights or in the basis."
+            )
