@@ -1,6 +1,7 @@
 """`micrographia convert`: what it prints, what it refuses, how it ends."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from micrographia.cli.convert import Source, Target
 from micrographia.model.site import Point
 from tests.bases.formats.samples import per_layer
 from tests.cli.calling import Call
+from tests.corpus.bytewise import write_files
 
 
 @pytest.fixture
@@ -69,6 +71,34 @@ def test_a_person_may_say_what_files_do_not(call: Call, tmp_path: Path) -> None:
     call(*arguments, "--input-site", "resid_mid", "--output-site", "mlp_out", "--model", "a/model").result()
     facts = json.loads((tmp_path / "out" / "manifest.json").read_text())["facts"]
     assert (facts["input_site"], facts["output_site"], facts["model"]) == (Point.RESID_MID, Point.MLP_OUT, "a/model")
+
+
+@pytest.fixture
+def corpus(call: Call, tmp_path: Path, folder: Path) -> Path:
+    """Texts in the words of the tiny model."""
+    chance = random.Random(0)
+    words = [f"t{number}" for number in range(2, 80)]
+    texts = write_files(tmp_path / "texts", (" ".join(chance.choices(words, k=40)) for _ in range(30)))
+    call(
+        "corpus", "build", str(texts), "--out", str(tmp_path / "c"), "--heldout", "0.5", "--model", str(folder)
+    ).result()
+    return tmp_path / "c"
+
+
+def test_thresholds_from_a_corpus_stand_in_for_topk(call: Call, tmp_path: Path, folder: Path, corpus: Path) -> None:
+    save_basis(per_layer("topk", d=24), tmp_path / "in")
+    arguments = ("convert", str(tmp_path / "in"), str(tmp_path / "out"), "--to", "circuit-tracer", "--check")
+    chosen = ("--calibrate", str(corpus), "--model", str(folder))
+    assert "There is too little text: the held-out documents" in call(*arguments, *chosen).complaint(1)
+    assert not (tmp_path / "out").exists()
+    found = json.loads(call(*arguments, *chosen, "--positions", "100", "--json").result())
+    assert [each["layer"] for each in found["calibration"]] == [0, 1, 2]
+    assert found["lost"][0].startswith("TopK becomes JumpReLU, with thresholds from ")
+    assert found["sound"] is True
+    again = ("convert", str(tmp_path / "out"), str(tmp_path / "more"), "--to", "saelens", *chosen)
+    assert "nothing to calibrate: no layer of this basis has TopK" in call(*again).complaint(2)
+    said = call(*again[:-4], "--calibrate", str(tmp_path / "in")).complaint(2)
+    assert "is not a corpus, but of the kind 'per-layer'" in said
 
 
 @pytest.mark.parametrize(

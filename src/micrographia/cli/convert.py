@@ -5,15 +5,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.text import Text
 
-from micrographia.cli.screen import inert, print_json, results
+from micrographia.cli.screen import inert, print_json, progress, results
 from micrographia.errors import CallError
 
 if TYPE_CHECKING:
+    from micrographia.bases.formats.calibrate import Calibrated
     from micrographia.bases.formats.convert import Comparison, Conversion
+    from micrographia.bases.formats.parts import BasisFile
+    from micrographia.corpus.corpus import Corpus
     from micrographia.model.site import Point
 
 __all__ = ["Source", "Target", "convert"]
@@ -38,32 +41,62 @@ def convert(
     check: Annotated[
         bool, Parameter(help="Read it back and compare activations and outputs on random inputs.", negative="")
     ] = False,
+    calibrate: Annotated[
+        Path | None, Parameter(help="A corpus: TopK becomes JumpReLU, with thresholds from its held-out documents.")
+    ] = None,
+    positions: Annotated[
+        int, Parameter(validator=validators.Number(gte=1), help="On how many positions thresholds are chosen.")
+    ] = 8192,
     lossy: Annotated[bool, Parameter(help="Write it even if something of it is lost.", negative="")] = False,
     transcoder: Annotated[
         bool, Parameter(help="dictionary_learning's files are transcoders, which nothing in them says.", negative="")
     ] = False,
     input_site: Annotated[str | None, Parameter(help="What the encoders read, such as mlp_in.")] = None,
     output_site: Annotated[str | None, Parameter(help="What the decoders write, such as mlp_out.")] = None,
-    model: Annotated[str | None, Parameter(help="The model's name, where the files do not say it.")] = None,
+    model: Annotated[
+        str | None, Parameter(help="The model's name, where the files do not say it; --calibrate opens it.")
+    ] = None,
     json: Annotated[bool, Parameter(help="Print as JSON.", negative="")] = False,
 ) -> None:
     """Convert trained transcoders between Micrographia, circuit-tracer, SAELens and sparsify; read Gemma Scope's too.
 
-    What the other tool cannot hold is listed, and refused without --lossy. Exit code 1 if --check finds a difference.
+    What the other tool cannot hold is listed, and refused without --lossy; what --calibrate costs is measured.
+    Exit code 1 if --check finds a difference.
 
         micrographia convert transcoders/ out/ --to circuit-tracer --check
+        micrographia convert topk/ out/ --to saelens --calibrate corpus/
     """
     from micrographia.bases.formats.convert import convert as convert_basis
     from micrographia.bases.formats.format import Hints
+    from micrographia.corpus.corpus import Corpus
 
-    hints = Hints(transcoder, _point(input_site), _point(output_site), model)
-    done = convert_basis(source, destination, to, said=from_, storage=storage, hints=hints, lossy=lossy, check=check)
+    corpus = None if calibrate is None else Corpus.open(calibrate)
+    done = convert_basis(
+        source,
+        destination,
+        to,
+        said=from_,
+        storage=storage,
+        hints=Hints(transcoder, _point(input_site), _point(output_site), model),
+        lossy=lossy,
+        calibrate=None if corpus is None else lambda file: _calibrated(file, corpus, positions),
+        check=check,
+    )
     if json:
         print_json(_content(done))
     else:
         _print(results(), done, destination)
     if not done.sound:
         sys.exit(1)
+
+
+def _calibrated(file: "BasisFile", corpus: "Corpus", positions: int) -> "Calibrated":
+    from micrographia.bases.formats.calibrate import calibrated
+    from micrographia.model.load import load_model
+
+    with progress() as report:
+        model = load_model(file.facts.model, progress=report)
+        return calibrated(file, model, corpus, positions=positions, progress=report)
 
 
 def _point(name: str | None) -> "Point | None":

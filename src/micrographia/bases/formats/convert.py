@@ -1,6 +1,6 @@
 """From one tool's files to another's: recognised by looking, lossless or with a list of what is lost, and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from micrographia.bases.formats.calibrate import Calibrated, LayerChange
 from micrographia.bases.formats.circuit_tracer import CircuitTracer
 from micrographia.bases.formats.dictionary_learning import DictionaryLearning
 from micrographia.bases.formats.format import Fitted, Format, Hints
@@ -79,6 +80,8 @@ class Conversion:
     storage: Storage
     size: int
     lost: tuple[str, ...]
+    calibration: tuple[LayerChange, ...]
+    """What thresholds that were chosen on text change, layer by layer; empty where none were."""
     rounding: Rounding | None
     """What the storage costs, if it is narrower than float32."""
     written: Comparison | None
@@ -147,9 +150,13 @@ def convert(
     storage: Storage = "fp32",
     hints: Hints = Hints(),
     lossy: bool = False,
+    calibrate: Callable[[BasisFile], Calibrated] | None = None,
     check: bool = False,
 ) -> Conversion:
-    """Write what lies in one folder into another one, in another format."""
+    """Write what lies in one folder into another one, in another format.
+
+    `calibrate` chooses thresholds for TopK, as `calibrated` does; that loss is asked for, and needs no `lossy`.
+    """
     target = format_named(to)
     if storage == "int8" and not isinstance(target, Micrographia):
         raise CallError(f"{to} has no int8 with scales; write fp32 or bf16, or --to {Micrographia.name}.")
@@ -158,7 +165,8 @@ def convert(
     if isinstance(origin, Micrographia):
         verify(source)
     file = origin.read(source, hints)
-    fitted = _fitted(file, target, storage, lossy=lossy)
+    chosen = None if calibrate is None else calibrate(file)
+    fitted = _fitted(file if chosen is None else chosen.file, target, storage, lossy=lossy)
     meant = fitted.file if storage == "fp32" else rounded(fitted.file, storage, vectors=to != Micrographia.name)
     with new_folder(folder) as partial:
         target.write(fitted.file, partial, storage)
@@ -172,7 +180,8 @@ def convert(
         d_model=file.d_model,
         storage=storage,
         size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        lost=fitted.lost,
+        lost=fitted.lost if chosen is None else (chosen.line, *fitted.lost),
+        calibration=() if chosen is None else chosen.layers,
         rounding=None if storage == "fp32" else rounding(fitted.file, meant),
         written=None if back is None else compare(meant, back),
         changed=None if back is None else compare(file, back),
