@@ -63,8 +63,12 @@ def train(
     ] = None,
     seed: Annotated[int | None, Parameter(help="Decides the order of the text and the first weights.")] = None,
     workers: Annotated[
-        int, Parameter(validator=validators.Number(gte=0), help="Processes that train while this one reads; 0: none.")
-    ] = 1,
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=0),
+            help="Processes that train while this one reads; 0: none. Default: 1 on a CPU, 0 on a GPU.",
+        ),
+    ] = None,
     save_every: Annotated[int, Parameter(validator=_POSITIVE, help="Blocks between checkpoints.")] = 4,
     storage: Annotated[
         Literal["fp32", "bf16", "int8"], Parameter(help="How the finished transcoders are stored.")
@@ -108,6 +112,8 @@ def train(
     if not resume and "precision" not in wanted.model_fields_set:
         wanted = wanted.model_copy(update={"precision": _precision(model_options.device)})
     model = _opened(model_options, wanted.precision)
+    if workers is None:
+        workers = 1 if model.device.type == "cpu" else 0
     training = prepare(out, text, model, wanted, workers=workers, save_every=save_every, start=start_from)
     trainer = training.trainer
     log.cut_back(out, trainer.next_block)

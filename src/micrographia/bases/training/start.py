@@ -18,6 +18,8 @@ from micrographia.model.weights import MlpWeights
 __all__ = ["Statistics", "begin", "replant"]
 
 _RIDGE = 1e-2
+_ENOUGH = 16_384
+"""Rows from which everything is estimated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,7 @@ def begin(
     config: TrainConfig, mlp: MlpWeights, x: Float[Tensor, "row d_model"], y: Float[Tensor, "row d_model"], seed: int
 ) -> tuple[Parameters, Statistics]:
     """Weights from which a layer is trained."""
+    x, y = x[:_ENOUGH], y[:_ENOUGH]
     known = Statistics.of(x, y)
     centred, residual = x - known.mean_in, y - known.mean_out
     skip: Tensor | None = None
