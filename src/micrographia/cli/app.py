@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 from micrographia.cli.convert import convert
 from micrographia.cli.corpus import corpus
 from micrographia.cli.doctor import doctor
+from micrographia.cli.evaluate import evaluate
 from micrographia.cli.heads import heads
 from micrographia.cli.lens import lens
 from micrographia.cli.models import models
@@ -34,7 +35,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (lens, heads, corpus, train, convert, models, doctor):
+for verb in (lens, heads, corpus, train, evaluate, convert, models, doctor):
     app.command(verb)
 
 

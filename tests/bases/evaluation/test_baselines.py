@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from micrographia.bases.evaluation.baselines import _Moments, calibrate
+from micrographia.bases.evaluation.baselines import Moments, calibrate, ridge
 from micrographia.bases.evaluation.standin import MlpView, PerLayerStandIn
 from micrographia.ids import Layer
 from micrographia.store import silent
@@ -11,10 +11,10 @@ from tests.bases.evaluation.bases import normal, per_layer, some_passages
 
 
 def fitted(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    moments = _Moments()
-    for part in range(0, len(x), 50):
-        moments.add(x[part : part + 50], y[part : part + 50])
-    return moments.ridge()
+    halves = Moments(), Moments()
+    for part in range(0, len(x), 10):
+        halves[part // 10 % 2].add(x[part : part + 10], y[part : part + 10])
+    return ridge(*halves)
 
 
 def test_a_planted_linear_map_is_found() -> None:
@@ -41,9 +41,7 @@ def test_noise_is_met_with_a_larger_penalty(noise: float, shrunk: bool) -> None:
     weight, bias = fitted(x, y)
     exact = torch.linalg.lstsq(torch.cat([x, torch.ones(60, 1, dtype=x.dtype)], 1), y).solution
     plain = torch.cat([other, torch.ones(2000, 1, dtype=x.dtype)], 1) @ exact
-    ours, free = (
-        (other @ planted.T - guess).square().sum().item() for guess in (other @ weight.T + bias, plain)
-    )
+    ours, free = ((other @ planted.T - guess).square().sum().item() for guess in (other @ weight.T + bias, plain))
     assert (ours < 0.9 * free) if shrunk else (ours < 1.5 * free + 1e-3)
 
 
@@ -65,5 +63,16 @@ def test_calibration_reads_what_the_model_writes(tiny, case: str) -> None:
         assert found.active[layer] == pytest.approx(float(active))
         linear = found.linear.begin()(MlpView(layer, x)).output
         assert (y - linear).square().sum() < (y - y.mean(0)).square().sum()
-        weight, bias = fitted(x, y)
+        halves = Moments(), Moments()
+        for run, passage in zip(runs, passages.passages, strict=True):
+            halves[passage.document % 2].add(run[f"mlp_in.{layer}"][0, 1:], run[f"mlp_out.{layer}"][0, 1:])
+        weight, bias = ridge(*halves)
         assert (x @ weight.T + bias - linear).abs().max() < 1e-9
+
+
+def test_the_error_of_a_map_is_what_it_says() -> None:
+    x, y, weight, bias = normal(70, 5), normal(70, 3, seed=1), normal(3, 5, seed=2), normal(3, seed=3)
+    moments = Moments()
+    moments.add(x[:30], y[:30])
+    moments.add(x[30:], y[30:])
+    assert moments.error((weight, bias)) == pytest.approx(float((y - x @ weight.T - bias).square().sum()))

@@ -1,8 +1,8 @@
 """What a basis has to beat, fitted on training text: a linear map, the mean, nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast, final
+from typing import TypeAlias, cast, final
 
 import torch
 from jaxtyping import Float
@@ -15,10 +15,13 @@ from micrographia.ids import Layer
 from micrographia.model.model import Model
 from micrographia.store import Progress
 
-__all__ = ["Calibration", "ConstantStandIn", "LinearStandIn", "calibrate"]
+__all__ = ["Affine", "Calibration", "ConstantStandIn", "LinearStandIn", "Moments", "calibrate", "ridge"]
 
-_SHRINKAGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Ridge penalties to choose from, as shares of the mean variance of an input."""
+_SHARES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Penalties to choose from, as shares of an input's mean variance."""
+
+Affine: TypeAlias = tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]
+"""A matrix and a bias."""
 
 
 @final
@@ -80,7 +83,7 @@ class Calibration:
 
 
 @final
-class _Moments:
+class Moments:
     """Sums of one layer over positions: inputs, outputs, and their products; on the CPU, in float64."""
 
     def __init__(self) -> None:
@@ -95,52 +98,63 @@ class _Moments:
         self.xy = self.xy + _exact(x.T @ y)
         self.yy += float(y.square().sum())
 
-    def ridge(self) -> tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]:
-        """The affine map from inputs to outputs, its penalty chosen by generalised cross-validation."""
+    def plus(self, other: "Moments") -> "Moments":
+        both = Moments()
+        both.n, both.yy = self.n + other.n, self.yy + other.yy
+        both.x, both.y, both.xx, both.xy = (self.x + other.x, self.y + other.y, self.xx + other.xx, self.xy + other.xy)
+        return both
+
+    def fitted(self, shares: Sequence[float]) -> list[Affine]:
+        """The best affine map for each penalty, which is a share of an input's mean variance."""
         mean_x, mean_y = self.x / self.n, self.y / self.n
         covariance = self.xx - self.n * mean_x.outer(mean_x)
         values, axes = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(covariance))
-        values = values.clamp(min=0.0)
         along = axes.T @ (self.xy - self.n * mean_x.outer(mean_y))
-        spread = self.yy - self.n * float(mean_y.square().sum())
-        penalties = [share * float(values.mean()) for share in _SHRINKAGES]
-        best = min(penalties, key=lambda penalty: self._expected_error(values, along, spread, penalty))
-        weight = (axes @ (along / (values + best)[:, None])).T
-        return weight, mean_y - weight @ mean_x
+        weights = [(axes @ (along / (values + share * values.mean())[:, None])).T for share in shares]
+        return [(weight, mean_y - weight @ mean_x) for weight in weights]
 
-    def _expected_error(self, values: Tensor, along: Tensor, spread: float, penalty: float) -> float:
-        """What the map with this penalty would leave on other text, up to a factor: its error here, made larger for
-        the freedom that it had."""
-        kept = values / (values + penalty)
-        explained = (along.square().sum(1) / (values + penalty) * (2 - kept)).sum()
-        freedom = min(float(kept.sum()) / self.n, 1 - 1e-9)
-        return (spread - float(explained)) / (1 - freedom) ** 2
+    def error(self, affine: Affine) -> float:
+        """Σ ‖y − W x − b‖² over these positions."""
+        weight, bias = affine
+        product, own = weight @ self.xy, weight @ self.xx @ weight.T
+        cross = 2 * bias @ (weight @ self.x - self.y) + self.n * bias @ bias
+        return self.yy - 2 * float(product.trace()) + float(own.trace()) + float(cross)
+
+
+def ridge(one: Moments, other: Moments) -> Affine:
+    """The affine map from inputs to outputs; its penalty is the one with which each half serves the other best."""
+    tried = [
+        sum(errors)
+        for errors in zip(map(other.error, one.fitted(_SHARES)), map(one.error, other.fitted(_SHARES)), strict=True)
+    ]
+    return one.plus(other).fitted([_SHARES[tried.index(min(tried))]])[0]
 
 
 def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, progress: Progress) -> Calibration:
     """Read training text once: what the MLPs write on average, the best linear maps, how many features are active."""
-    moments = {layer: _Moments() for layer in basis.layers}
+    moments = {layer: (Moments(), Moments()) for layer in basis.layers}
     active = dict.fromkeys(basis.layers, 0)
     done = 0
     for batch in passages.batches(tokens, model.device):
-        turn = basis.begin()
+        where, turn = batch.counted, basis.begin()
+        even = batch.document_of(where) % 2 == 0
 
-        def see(view: MlpView, y: Tensor, turn: Turn = turn) -> None:
+        def see(view: MlpView, y: Tensor, turn: Turn = turn, even: Tensor = even) -> None:
             written = turn(view)
             if written is None:
                 return
-            moments[view.layer].add(view.x, y)
+            for half, rows in zip(moments[view.layer], (even, ~even), strict=True):
+                half.add(view.x[rows], y[rows])
             active[view.layer] += 0 if written.acts is None else int(written.acts.count_nonzero())
 
-        where = batch.counted
         watch(model, batch, see, where=where)
         done += int(where.sum())
         progress("calibrating", done, passages.n_positions)
     dtype, device = wide(model), model.device
-    fitted = {layer: its.ridge() for layer, its in moments.items()}
+    fitted = {layer: ridge(*halves) for layer, halves in moments.items()}
     return Calibration(
         n_positions=done,
-        means={layer: (its.y / its.n).to(device, dtype) for layer, its in moments.items()},
+        means={layer: ((one.y + two.y) / done).to(device, dtype) for layer, (one, two) in moments.items()},
         linear=LinearStandIn(
             {layer: weight.to(device, dtype) for layer, (weight, _) in fitted.items()},
             {layer: bias.to(device, dtype) for layer, (_, bias) in fitted.items()},

@@ -26,7 +26,7 @@ __all__ = ["Splice", "logits_of", "splice_everywhere", "splice_one_layer"]
 
 _HELD = 1 << 25
 """Probabilities of the model as it is that are held at a time."""
-_CHUNK = 1 << 23
+_CHUNK = 1 << 24
 """Logits that are computed at a time."""
 
 
