@@ -31,7 +31,7 @@ class RowBlock:
 class Flow:
     """How much influence has reached each source, in float64."""
 
-    features: list[Float[Tensor, " source"]]
+    features: list[Tensor]
     errors: Float[Tensor, "layer pos"]
     tokens: Float[Tensor, " pos"]
     bias: float

@@ -62,8 +62,8 @@ class Edges:
 
     row: Int[Tensor, " row"]
     """Which of the rows that were asked for each is."""
-    features: list[Float[Tensor, "row source"] | None]
-    """One entry per layer; None where no row reads that layer, or where it was folded."""
+    features: list[Tensor | None]
+    """[row source] of each layer; None where no row reads that layer, or where it was folded."""
     errors: Float[Tensor, "row layer pos"]
     tokens: Float[Tensor, "row pos"]
     bias: Float[Tensor, " row"]

@@ -22,7 +22,7 @@ __all__ = ["DenseWriters", "SparseWriters", "Writers", "Written", "writers_of"]
 class Written:
     """What rows read of one layer's writers."""
 
-    features: tuple[tuple[int, Float[Tensor, "row source"]], ...]
+    features: tuple[tuple[int, Tensor], ...]
     """By the layer of the features; only those at the positions read, which come first."""
     error: Float[Tensor, "row pos"] | None
     constant: Float[Tensor, " row"]
