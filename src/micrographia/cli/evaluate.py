@@ -79,6 +79,8 @@ def evaluate(
         "seed": seed,
     }
     config = EvaluationConfig.model_validate({key: value for key, value in said.items() if value is not None})
+    if markdown is not None and not markdown.parent.is_dir():
+        raise CallError(f"There is no folder {markdown.parent} to write {markdown.name} in.")
     text = Corpus.open(corpus)
     model = model_options.open().model
     with progress() as report:
@@ -138,7 +140,7 @@ def _print(console: Console, card: "Card") -> None:
 
 
 def _table(its: "CardTable") -> Table:
-    """Each interval below its figure on a screen that is too narrow for it beside."""
+    """Where the screen is too narrow, an interval stands below its figure."""
     table = Table(title=its.title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
     table.add_column(its.head[0], style="cyan")
     for name in its.head[1:]:

@@ -62,11 +62,11 @@ def remarks(card: Card) -> tuple[str, ...]:
         )
     )
     return (
-        "FVU: Σ‖y−ŷ‖² / Σ‖y−ȳ‖², ȳ the layer's mean over the judged positions; the mean over layers, pooled over all "
-        "layers, and the mean of the layers' medians over positions. L0: active features, summed over layers. Dead: never "
-        "active at the positions for FVU; dense: active at more than 10 % of them. Of zero, of mean: the share of such an "
-        f"ablation's loss that is recovered. Replaced: accuracy on {card.questions} filtered tokens. In brackets: 95 % "
-        "intervals, by drawing documents anew.",
+        "FVU: Σ‖y−ŷ‖² / Σ‖y−ȳ‖², ȳ the layer's mean over the judged positions; the mean over layers, pooled over "
+        "all layers, and the mean of the layers' medians over positions. L0: active features, summed over layers. "
+        "Dead: never active at the positions for FVU; dense: active at more than 10 % of them. Of zero, of mean: the "
+        f"share of such an ablation's loss that is recovered. Replaced: accuracy on {card.questions} filtered tokens. "
+        "In brackets: 95 % intervals, by drawing documents anew.",
         f"{clean}Positions: {samples}.",
         *lost,
         *card.notes,
