@@ -1,4 +1,4 @@
-"""Two sides of a benchmark of training, each in a process of its own, asked in turn and timed by themselves.
+"""Two sides of a benchmark, each in a process of its own, asked in turn and timed by themselves.
 
 Both get one thread, no spinning OpenMP workers, and a C allocator that keeps freed memory instead of returning it
 to the system: sparsify gains most by it (its step makes 150 MB of temporaries), so it belongs to its best settings.
@@ -15,9 +15,16 @@ from tests.interop.environments import environment
 
 __all__ = ["Peer", "Side", "fit"]
 
-Side: TypeAlias = Literal["sparsify", "ours"]
+Side: TypeAlias = Literal["sparsify", "ours", "circuit-tracer", "our attribution"]
 
 HERE = Path(__file__).parent
+SCRIPTS: dict[Side, tuple[str | None, Path]] = {
+    "sparsify": ("sparsify", HERE / "sparsify_training.py"),
+    "ours": (None, HERE / "our_training.py"),
+    "circuit-tracer": ("attribution", HERE.parents[1] / "tests" / "interop" / "peers" / "attribution.py"),
+    "our attribution": (None, HERE / "our_attribution.py"),
+}
+"""The environment of a side, None being the one that runs this, and what runs in it."""
 THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 KEEPING = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 33),
@@ -27,9 +34,9 @@ KEEPING = {
 
 
 def _command(side: Side, *arguments: str) -> list[str]:
-    if side == "sparsify":
-        return [str(environment("sparsify")), "-W", "ignore", str(HERE / "sparsify_training.py"), *arguments]
-    return [sys.executable, "-W", "ignore", str(HERE / "our_training.py"), *arguments]
+    name, script = SCRIPTS[side]
+    python = sys.executable if name is None else str(environment(name))
+    return [python, "-W", "ignore", str(script), *arguments]
 
 
 def _environment(keeping: bool) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Run by circuit-tracer's own Python: trace prompts with its `attribute`, prune with its `prune_graph`, time both.
 
-Every folder in `work/ours` is one job: `job.json` says what to trace, `peer.json`, `graph.safetensors` and
-`json/graph.json` are the answer.
+python attribution.py WORK     every folder in WORK/ours is a job: `job.json` says what to trace, and the answers are
+                               `peer.json`, `graph.safetensors` and `json/graph.json` beside it
+python attribution.py steps    a request per line of JSON, an answer per line: first what to load, then what to trace
 """
 
 import json
@@ -25,30 +26,25 @@ from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_se
 from circuit_tracer.utils.create_graph_files import create_graph_files  # noqa: E402
 
 CPU = torch.device("cpu")
-MEGABYTE = 1024  # ru_maxrss counts kilobytes
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE
 
 
 def load_basis(folder: Path):
     """Everything in memory: reading decoders from the disk when they are wanted is slower."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     hooks = {key: config[key] for key in ("feature_input_hook", "feature_output_hook")}
-    options = {**hooks, "device": CPU, "dtype": torch.float32, "lazy_encoder": False, "lazy_decoder": False}
+    options = {**hooks, "scan": "x", "device": CPU, "dtype": torch.float32, "lazy_encoder": False}
     if config["model_kind"] == "cross_layer_transcoder":
-        return load_clt(str(folder), scan="x", **options)
+        return load_clt(str(folder), lazy_decoder=False, **options)
     paths = {int(path.stem.split("_")[1]): str(path) for path in folder.glob("layer_*.safetensors")}
-    return load_transcoder_set(paths, scan="x", **options)
+    return load_transcoder_set(paths, lazy_decoder=False, **options)
 
 
 def load_model(folder: str, basis, backend: str):
-    if backend == "nnsight":
-        return ReplacementModel.from_pretrained_and_transcoders(
-            folder, basis, backend="nnsight", device=CPU, dtype=torch.float32
-        )
-    return load_transformer_lens(folder, basis)
+    if backend == "transformerlens":
+        return load_transformer_lens(folder, basis)
+    return ReplacementModel.from_pretrained_and_transcoders(
+        folder, basis, backend="nnsight", device=CPU, dtype=torch.float32
+    )
 
 
 def load_transformer_lens(folder: str, basis):
@@ -58,11 +54,10 @@ def load_transformer_lens(folder: str, basis):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     config = loading.get_pretrained_model_config(folder, device="cpu", dtype=torch.float32)
     config.rotary_base = theirs.config.rope_theta
     state = loading.get_pretrained_state_dict(folder, config, theirs, dtype=torch.float32)
-    model = TransformerLensReplacementModel(config, tokenizer)
+    model = TransformerLensReplacementModel(config, AutoTokenizer.from_pretrained(folder))
     model.load_and_process_state_dict(
         state, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
     )
@@ -70,29 +65,37 @@ def load_transformer_lens(folder: str, basis):
     return model
 
 
-class Clock:
-    """Seconds on the wall and of this process."""
+class Meter:
+    """Seconds on the wall and of this process, and the most memory that was resident while it ran."""
 
     def __enter__(self):
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+        except OSError:
+            pass
         self.start = time.perf_counter(), time.process_time()
         return self
 
     def __exit__(self, *_):
         self.wall, self.cpu = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
+        self.peak_mb = peak_mb()
 
-    def seconds(self):
-        return {"wall": self.wall, "cpu": self.cpu}
+
+def peak_mb() -> float:
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def trace(model, job):
-    targets = None if job.get("targets") is None else torch.tensor(job["targets"])
     return attribute(
         torch.tensor(job["ids"]),
         model,
-        attribution_targets=targets,
         batch_size=job["batch_size"],
         max_feature_nodes=job.get("max_nodes"),
-        update_interval=job.get("update_interval", 4),
+        update_interval=job["update_interval"],
     )
 
 
@@ -117,41 +120,50 @@ def saved(graph, pruned):
 
 def run(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
-    with Clock() as loading:
-        model = load_model(job["model"], load_basis(Path(job["basis"])), job.get("backend", "nnsight"))
-    loaded, tracing, pruning = peak_mb(), [], []
-    for _ in range(job.get("rounds", 1)):
-        with Clock() as clock:
-            graph = trace(model, job)
-        tracing.append(clock.seconds())
-    traced = peak_mb()
-    for _ in range(job.get("pruning_rounds", 1)):
-        with Clock() as clock:
-            pruned = prune_graph(graph, job.get("node_threshold", 0.8), job.get("edge_threshold", 0.98))
-        pruning.append(clock.seconds())
+    graph = trace(load_model(job["model"], load_basis(Path(job["basis"])), "nnsight"), job)
+    save_file(saved(graph, prune_graph(graph)), folder / "graph.safetensors")
+    create_graph_files(graph, "graph", str(folder / "json"), scan="x")
     replacement, completeness = compute_graph_scores(graph)
-    facts = {
+    (folder / "peer.json").write_text(json.dumps({"replacement": replacement, "completeness": completeness}))
+
+
+def answer(model, request):
+    with Meter() as tracing:
+        graph = trace(model, request)
+    times = []
+    for _ in range(request.get("prunings", 1)):
+        with Meter() as pruning:
+            pruned = prune_graph(graph)
+        times.append((pruning.cpu, pruning.wall))
+    if "save" in request:
+        save_file(saved(graph, pruned), request["save"])
+    return {
+        "wall": tracing.wall,
+        "cpu": tracing.cpu,
+        "peak_mb": tracing.peak_mb,
+        "prune_cpu": min(times)[0],
+        "prune_wall": min(times)[1],
         "active": len(graph.active_features),
-        "nodes": len(graph.adjacency_matrix),
-        "loading": loading.seconds(),
-        "tracing": tracing,
-        "pruning": pruning,
-        "loaded_mb": loaded,
-        "traced_mb": traced,
-        "peak_mb": peak_mb(),
-        "replacement": replacement,
-        "completeness": completeness,
+        "nodes": len(graph.selected_features),
     }
-    if job.get("keep", True):
-        save_file(saved(graph, pruned), folder / "graph.safetensors")
-        create_graph_files(graph, "graph", str(folder / "json"), scan="x")
-    (folder / "peer.json").write_text(json.dumps(facts, indent=1))
 
 
-def main(work: Path) -> None:
+def serve(answers) -> None:
+    load = json.loads(sys.stdin.readline())
+    before = peak_mb()
+    model = load_model(load["model"], load_basis(Path(load["basis"])), load["backend"])
+    with Meter() as after:
+        pass
+    print(json.dumps({"before_mb": before, "loaded_mb": after.peak_mb}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(model, json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
     torch.set_num_threads(1)
-    for folder in sorted((work / "ours").iterdir()):
-        run(folder)
-
-
-main(Path(sys.argv[1]))
+    if sys.argv[1] == "steps":
+        answers, sys.stdout = sys.stdout, sys.stderr  # libraries print, too
+        serve(answers)
+    else:
+        for folder in sorted((Path(sys.argv[1]) / "ours").iterdir()):
+            run(folder)
