@@ -37,7 +37,7 @@ def judged_in_full(model: Model, passages, edits):
     return torch.tensor(rows)
 
 
-def check(found, column: int, expected) -> None:
+def assert_sums(found, column: int, expected) -> None:
     assert (found.loss[:, column] - expected[:, 0]).abs().max() <= EXACT
     assert (found.clean_loss - expected[:, 1]).abs().max() <= EXACT
     assert (found.kl[:, column] - expected[:, 2]).abs().max() <= EXACT
@@ -63,14 +63,14 @@ def test_one_layer_after_the_other(model: Model) -> None:
     passages, basis = some_passages(*LENGTHS), per_layer(model, skip=True, layers=(0, 2))
     (found,) = splice_one_layer(model, passages, [PerLayerStandIn(basis)], progress=silent)
     for column, layer in enumerate((0, 2)):
-        check(found, column, judged_in_full(model, passages, written_over(model, basis, [layer])))
+        assert_sums(found, column, judged_in_full(model, passages, written_over(model, basis, [layer])))
     assert found.positions.tolist() == [length - 2 for length in LENGTHS]
 
 
 def test_all_layers_at_once(model: Model) -> None:
     passages, basis = some_passages(*LENGTHS), per_layer(model, skip=True)
     (found,) = splice_everywhere(model, passages, [PerLayerStandIn(basis)], progress=silent)
-    check(found, 0, judged_in_full(model, passages, written_over(model, basis, [0, 1, 2])))
+    assert_sums(found, 0, judged_in_full(model, passages, written_over(model, basis, [0, 1, 2])))
 
 
 def test_one_layer_of_a_cross_layer_basis_has_clean_features_below(tiny) -> None:
@@ -89,7 +89,7 @@ def test_one_layer_of_a_cross_layer_basis_has_clean_features_below(tiny) -> None
         return torch.cat([act[:, :1], new[None, 1:]], dim=1)
 
     edits = [at("mlp_in").apply(hold), at("mlp_out.2").apply(write)]
-    check(found, 2, judged_in_full(model, passages, edits))
+    assert_sums(found, 2, judged_in_full(model, passages, edits))
 
 
 @pytest.mark.parametrize("case", ["llama", "gemma2", "gpt2", "neox"])
@@ -99,8 +99,8 @@ def test_writing_nothing_is_zero_ablation(tiny, case: str) -> None:
     (together,) = splice_everywhere(model, passages, [nothing(model)], progress=silent)
     for layer in range(3):
         edit = at(f"mlp_out.{layer}", positions=slice(1, None)).zero()
-        check(alone, layer, judged_in_full(model, passages, [edit]))
-    check(together, 0, judged_in_full(model, passages, [at("mlp_out", positions=slice(1, None)).zero()]))
+        assert_sums(alone, layer, judged_in_full(model, passages, [edit]))
+    assert_sums(together, 0, judged_in_full(model, passages, [at("mlp_out", positions=slice(1, None)).zero()]))
 
 
 def test_neurons_cost_nothing(model: Model) -> None:
