@@ -5,6 +5,13 @@ from typing import final
 
 from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
+from micrographia.errors import CallError
+from micrographia.graph.build import graph_of
+from micrographia.graph.graph import Graph
+from micrographia.graph.select import Selection
+from micrographia.graph.targets import Target, Tokens, difference
+from micrographia.graph.trace import Trace
+from micrographia.graph.tracing import DEFAULT_NODES, DEFAULT_SHARE, trace
 from micrographia.ids import TokenId
 from micrographia.model.direct import Direct, HeadTops, direct_attribution, head_tops
 from micrographia.model.frozen import Frozen, freeze
@@ -12,6 +19,7 @@ from micrographia.model.heads import HeadScores, score_heads
 from micrographia.model.lens import Lens, logit_lens
 from micrographia.model.load import load_model
 from micrographia.model.model import Model, Prompts
+from micrographia.model.run import Answer
 from micrographia.model.tokens import ChatMessage, Prompt
 from micrographia.store import Progress, silent
 
@@ -63,6 +71,84 @@ class Microscope:
         """How much each layer, head, MLP and neuron adds to a logit, or to a difference of two."""
         other = None if against is None else self.token(against)
         return direct_attribution(self.model, prompt, self.token(token), against=other, position=position)
+
+    def answers(self, prompt: str | Prompt, *, position: int = -1, top: int = 5) -> tuple[Answer, ...]:
+        """The likeliest next tokens at a position."""
+        tokens = self.model.prompt(prompt)
+        if not -len(tokens) <= position < len(tokens):
+            n = len(tokens)
+            raise CallError(f"There is no position {position}: this prompt has {n} tokens, at 0 to {n - 1}.")
+        before = tokens.ids[: position % len(tokens) + 1]
+        return self.model.run(self.model.tokenizer.from_ids(before), logits="last").answers(top=top)
+
+    def trace(
+        self,
+        prompt: str | Prompt,
+        *,
+        target: Target = None,
+        against: str | int | None = None,
+        position: int = -1,
+        max_nodes: int | None = DEFAULT_NODES,
+        share: float = DEFAULT_SHARE,
+        node_share: float = 0.8,
+        edge_share: float = 0.98,
+        memory: int | None = None,
+        progress: Progress = silent,
+    ) -> Graph:
+        """Why the model answers as it does: the features that made the answer, and through which others.
+
+        `target` is the likeliest tokens, one token, or anything of `micrographia.graph.targets`; with `against`,
+        what makes it likelier than another token. `share` of the influence that flows into each layer is followed
+        through at most `max_nodes` features; of all influence, nodes with `node_share` and edges with `edge_share`
+        are shown. `memory` is a budget in bytes. The raw rows are `self.rows(...)`.
+        """
+        tokens = self.model.prompt(prompt)
+        wanted = self._target(tokens, target, against, position)
+        found = self.rows(tokens, target=wanted, max_nodes=max_nodes, share=share, memory=memory, progress=progress)
+        parts = self.decompose(found.prompt)
+        return graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
+
+    def rows(
+        self,
+        prompt: str | Prompt,
+        *,
+        target: Target = None,
+        max_nodes: int | None = DEFAULT_NODES,
+        share: float = DEFAULT_SHARE,
+        selection: Selection | None = None,
+        dtype: str | None = None,
+        memory: int | None = None,
+        progress: Progress = silent,
+    ) -> Trace:
+        """The complete attribution rows behind a graph, before any choice of what to show."""
+        return trace(
+            self.model,
+            self.basis,
+            prompt,
+            target=target,
+            max_nodes=max_nodes,
+            share=share,
+            selection=selection,
+            dtype=dtype,
+            memory=memory,
+            progress=progress,
+        )
+
+    def _target(self, prompt: Prompt, target: Target, against: str | int | None, position: int) -> Target:
+        """What is meant by a token, another one, and a position."""
+        if against is not None:
+            if target is not None and not isinstance(target, (str, int)):
+                raise CallError("Against another token stands one token: target=' French', against=' German'.")
+            one = self.answers(prompt, position=position, top=1)[0].token if target is None else self.token(target)
+            other = self.token(against)
+            if one == other:
+                raise CallError(f"The target and the token against it are the same: {self.model.tokenizer.piece(one)}.")
+            return difference(one, other, position)
+        if target is None or isinstance(target, (str, int)):
+            return Tokens(() if target is None else (self.token(target),), positions=position)
+        if position != -1:
+            raise CallError("This target has its own positions: give them there, and leave out position.")
+        return target
 
     def freeze(self, prompt: str | Prompt) -> Frozen:
         """The model as an affine map: patterns, norm scales, gates and soft-caps held as this prompt left them."""

@@ -10,6 +10,7 @@ from micrographia.cli.screen import progress
 from micrographia.errors import CallError
 
 if TYPE_CHECKING:
+    from micrographia.bases.named import BasisChoice
     from micrographia.microscope import Microscope
     from micrographia.model.tokens import Prompt
 
@@ -32,11 +33,11 @@ class ModelOptions:
         str | None, Parameter(help="float32, bfloat16, float16 or float64. Default: float32 where it fits.")
     ] = None
 
-    def open(self) -> "Microscope":
+    def open(self, basis: "BasisChoice" = None) -> "Microscope":
         from micrographia.microscope import open as open_microscope
 
         with progress() as report:
-            return open_microscope(self.model, device=self.device, dtype=self.dtype, progress=report)
+            return open_microscope(self.model, device=self.device, dtype=self.dtype, basis=basis, progress=report)
 
 
 @Parameter(name="*")

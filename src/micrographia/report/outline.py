@@ -1,0 +1,238 @@
+"""A graph as an outline: from the answer down to the tokens, each part under the one that uses it most.
+
+A part is a supernode, a feature that is in none, a token, the bias, or all errors together. Its share is the
+influence that enters it from outside: influence that goes on from one of its members to another is counted once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from micrographia.graph.graph import Graph
+from micrographia.graph.nodes import Kind
+from micrographia.report.words import joined, span
+
+__all__ = ["Branch", "Outline", "Part", "Said", "outline", "parts_of"]
+
+_SAID = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A token that a part promotes, and by how much it changes that logit in all."""
+
+    piece: str
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Nodes that are shown as one."""
+
+    kind: Kind
+    name: str
+    """A supernode's name, a node's, a token's text."""
+    members: tuple[int, ...]
+    """Numbers of nodes, the most influential first."""
+    share: float
+    """The influence that enters it from outside."""
+    layers: str
+    """`24`, `24–28`; empty where there is none."""
+    places: str
+    """`10 ␣Tower`, `9–11`; empty where there is none."""
+    activation: float
+    """Of its most influential member."""
+    promotes: tuple[Said, ...]
+    reason: str = ""
+    """Why its members are together; empty for a single node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One line of the outline."""
+
+    part: Part
+    children: tuple["Branch", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The whole tree, and what of it is left out."""
+
+    root: Branch
+    """The answer: all targets together."""
+    n_parts: int
+    """Parts that there are, the answer not counted."""
+    n_shown: int
+    hidden_share: float
+    """The sum of the shares of the parts that are not shown; several may lie on one way."""
+
+
+def outline(graph: Graph, at_most: int | None = None) -> Outline:
+    """The tree of a graph, with its most influential parts and all that lie above them."""
+    parts = parts_of(graph)
+    parents = _parents(graph, parts)
+    order = sorted(range(1, len(parts)), key=lambda i: (-parts[i].share, i))
+    shown = {0}
+    for number in order[:at_most]:
+        shown |= _upwards(number, parents)
+    children: dict[int, list[int]] = {}
+    for number in order:
+        if number in shown:
+            children.setdefault(parents[number], []).append(number)
+    hidden = [parts[i].share for i in range(1, len(parts)) if i not in shown]
+    return Outline(_grown(0, parts, children), len(parts) - 1, len(shown) - 1, sum(hidden))
+
+
+def _upwards(number: int, parents: Sequence[int]) -> set[int]:
+    """A part and all that lie between it and the answer."""
+    way = {number}
+    while number:
+        number = parents[number]
+        way.add(number)
+    return way
+
+
+def _grown(number: int, parts: Sequence[Part], children: dict[int, list[int]]) -> Branch:
+    return Branch(parts[number], tuple(_grown(child, parts, children) for child in children.get(number, ())))
+
+
+# ---------------------------------------------------------------- parts
+
+
+def parts_of(graph: Graph) -> tuple[Part, ...]:
+    """Every node in exactly one part; the first part is the answer. A bias of no influence is in none."""
+    members = _members(graph)
+    within = _within(graph, members)
+    parts = [
+        _part(graph, nodes, name, reason, lost) for (nodes, name, reason), lost in zip(members, within, strict=True)
+    ]
+    return tuple(parts)
+
+
+_Members = tuple[Int64[np.ndarray, " member"], str, str]
+
+
+def _members(graph: Graph) -> list[_Members]:
+    """Which nodes belong together, with a name and a reason; targets first."""
+    n, taken = graph.nodes, np.zeros(len(graph.nodes), dtype=bool)
+    found: list[_Members] = [(np.flatnonzero(n.kind == Kind.TARGET), "", "")]
+    for group in graph.supernodes:
+        nodes = np.array([n.find(member) for member in group.members])
+        inside = nodes[n.kind[nodes] != Kind.TARGET]
+        if len(inside):
+            found.append((inside, group.name, group.reason))
+        taken[nodes] = True
+    free = ~taken & (n.kind != Kind.TARGET) & (n.kind != Kind.ERROR)
+    free &= (n.kind != Kind.BIAS) | (n.influence > 0)
+    found += [(np.array([i]), "", "") for i in np.flatnonzero(free)]
+    errors = np.flatnonzero(~taken & (n.kind == Kind.ERROR))
+    if len(errors):
+        found.append((errors, "", "what the basis does not reproduce, and what was not traced"))
+    return [(nodes[np.argsort(-n.influence[nodes], kind="stable")], name, reason) for nodes, name, reason in found]
+
+
+def _within(graph: Graph, members: Sequence[_Members]) -> Float64[np.ndarray, " part"]:
+    """The influence that flows inside of each part."""
+    of = _part_of(graph, [nodes for nodes, _, _ in members])
+    inside = of[graph.edges.source] == of[graph.edges.target]
+    return np.bincount(of[graph.edges.target[inside]], graph.edges.score[inside], minlength=len(members))
+
+
+def _part_of(graph: Graph, members: Sequence[Int64[np.ndarray, " member"]]) -> Int64[np.ndarray, " node"]:
+    of = np.zeros(len(graph.nodes), dtype=np.int64)
+    for number, nodes in enumerate(members):
+        of[nodes] = number
+    return of
+
+
+def _part(graph: Graph, nodes: Int64[np.ndarray, " member"], name: str, reason: str, inside: float) -> Part:
+    n, first = graph.nodes, int(nodes[0])
+    kind = Kind(int(n.kind[first]))
+    is_answer = kind == Kind.TARGET
+    return Part(
+        kind=kind,
+        name=name or _name(graph, nodes, kind),
+        members=tuple(nodes.tolist()),
+        share=1.0 if is_answer else max(float(n.influence[nodes].sum()) - inside, 0.0),
+        layers=_between(n.layer[nodes]) if kind in (Kind.FEATURE, Kind.ERROR) else "",
+        places=_places(graph, nodes),
+        activation=float(n.activation[first]),
+        promotes=_promoted(graph, nodes),
+        reason=reason if len(nodes) > 1 else "",
+    )
+
+
+def _name(graph: Graph, nodes: Int64[np.ndarray, " member"], kind: Kind) -> str:
+    match kind:
+        case Kind.TARGET:
+            others = len(graph.targets) - 1
+            return graph.targets[0].name + (f" and {joined(others, 'other')}" if others else "")
+        case Kind.TOKEN:
+            return graph.words(int(nodes[0]))
+        case Kind.ERROR:
+            return "unexplained"
+        case Kind.BIAS:
+            return "bias"
+        case Kind.FEATURE:
+            return graph.words(int(nodes[0])) or str(graph.nodes.id(int(nodes[0])))
+
+
+def _between(numbers: Int64[np.ndarray, " member"]) -> str:
+    return span(int(numbers.min()), int(numbers.max()))
+
+
+def _places(graph: Graph, nodes: Int64[np.ndarray, " member"]) -> str:
+    positions = graph.nodes.position[nodes]
+    positions = positions[positions >= 0]
+    if not len(positions) or graph.nodes.kind[nodes[0]] == Kind.ERROR:
+        return ""
+    first, last = int(positions.min()), int(positions.max())
+    return f"{first} {graph.prompt.pieces[first]}" if first == last else span(first, last)
+
+
+def _promoted(graph: Graph, nodes: Int64[np.ndarray, " member"]) -> tuple[Said, ...]:
+    """The tokens that the members promote most, all together."""
+    says = graph.promoted
+    if says is None:
+        return ()
+    summed: dict[str, float] = {}
+    for node in nodes[graph.nodes.kind[nodes] == Kind.FEATURE].tolist():
+        for token, logit in zip(says.tokens[node].tolist(), says.logits[node].tolist(), strict=True):
+            summed[says.pieces[token]] = summed.get(says.pieces[token], 0.0) + logit
+    best = sorted(summed.items(), key=lambda said: (-said[1], said[0]))[:_SAID]
+    return tuple(Said(piece, logit) for piece, logit in best)
+
+
+# ---------------------------------------------------------------- the tree
+
+
+def _parents(graph: Graph, parts: Sequence[Part]) -> list[int]:
+    """For each part, the one of those above it to which most of its influence flows; the answer where there is none.
+
+    Above is what ends in a higher layer, so that there is no circle.
+    """
+    of = _part_of(graph, [np.array(part.members) for part in parts])
+    flow: dict[tuple[int, int], float] = {}
+    e = graph.edges
+    for source, target, score in zip(of[e.source].tolist(), of[e.target].tolist(), e.score.tolist(), strict=True):
+        flow[source, target] = flow.get((source, target), 0.0) + score
+    height = [_height(graph, part) for part in parts]
+    best: dict[int, tuple[float, int]] = {}
+    for (source, target), score in flow.items():
+        if height[target] > height[source]:
+            best[source] = max(best.get(source, (-1.0, 0)), (score, -target))
+    return [-best[number][1] if number in best else 0 for number in range(len(parts))]
+
+
+def _height(graph: Graph, part: Part) -> float:
+    """The layer in which a part ends."""
+    match part.kind:
+        case Kind.TARGET:
+            return np.inf
+        case Kind.FEATURE:
+            return float(graph.nodes.layer[list(part.members)].max())
+        case _:
+            return -1.0
