@@ -144,9 +144,9 @@ class _Sums:
         flat = (documents * _BINS + bins).bincount(minlength=self._ratios[place].numel())
         self._ratios[place] += flat.view_as(self._ratios[place]).cpu()
         if written.acts is not None:
-            active = written.acts != 0
-            _by_document(self._active[place], documents, active.sum(-1))
-            fired = active.sum(0).cpu()
+            rows, features = written.acts.nonzero(as_tuple=True)
+            self._active[place] += documents[rows].bincount(minlength=len(self._active[place])).cpu()
+            fired = features.bincount(minlength=written.acts.shape[1]).cpu()
             self._fired[layer] = self._fired[layer] + fired if layer in self._fired else fired
 
     def reconstruction(self, spread: _Spread) -> Reconstruction:
