@@ -1,0 +1,183 @@
+"""A whole trace: its books balance, its edges are what interventions measure, and bad input gets a sentence."""
+
+import math
+
+import pytest
+import torch
+
+from micrographia.bases.neurons import Neurons
+from micrographia.bases.transcoder import PerLayer
+from micrographia.errors import CallError, MicrographiaError, PromptError, WorkError
+from micrographia.graph.nodes import Kind
+from micrographia.graph.select import Everything, PeerRanking
+from micrographia.graph.targets import Tokens
+from micrographia.graph.tracing import trace
+from micrographia.ids import Layer
+from micrographia.model.edits import Edit, at
+from micrographia.model.frozen import freeze
+from micrographia.model.model import Model
+from tests.graph.oracle import BASES, basis_for, prompt
+from tests.model.test_frozen import pins
+
+EXACT = 1e-9
+MEASURED = 1e-8
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_the_books_balance_for_every_row_however_many_nodes_are_kept(model: Model, basis: str) -> None:
+    for how in ({"max_nodes": 25}, {"share": 0.4}, {"selection": PeerRanking(12, 3, 2)}):
+        found = trace(model, basis_for(basis, model), prompt(model), target=Tokens(positions=(4, -1)), **how)
+        assert found.imbalance().abs().max() <= EXACT
+        assert (found.folded_abs >= found.folded.abs() - EXACT).all()
+        assert found.n_rows == found.nodes.n_features + found.nodes.n_targets
+        assert (found.nodes.kind[found.row_node[: found.nodes.n_features]] == Kind.FEATURE).all()
+
+
+def test_nothing_is_folded_when_everything_has_a_row(tiny) -> None:
+    model = tiny("olmo2")
+    found = trace(model, basis_for("cross-layer", model), prompt(model), selection=Everything())
+    assert not found.folded_abs.any()
+    assert found.nodes.n_features == found.facts.n_active
+    exact = trace(model, Neurons(), prompt(model), selection=Everything())
+    assert not exact.rows[:, exact.nodes.errors].any(), "neurons leave no error"
+
+
+def pushed(model: Model, found, layer: int, delta: torch.Tensor) -> list[Edit]:
+    """The real model with its nonlinear parts pinned and every MLP's output held, but for a push and skip paths."""
+    clean = model.run(prompt(model), read=model.sites)
+    edits = [edit for edit in pins(model, clean) if not str(edit.where.site).startswith(("gate", "up", "post"))]
+    for one in found.layers:
+        now: dict[str, torch.Tensor] = {}
+        push = delta if one.layer == layer else torch.zeros_like(delta)
+
+        def look(act, site, /, now=now):
+            now["x"] = act
+            return act
+
+        def hold(act, site, /, one=one, now=now, push=push):
+            moved = now["x"][0] - clean[f"mlp_in.{one.layer}"][0]
+            skipped = 0 if one.skip is None else moved @ one.skip.T
+            return clean[f"mlp_out.{one.layer}"] + (push + skipped)[None]
+
+        edits += [at(f"mlp_in.{one.layer}").apply(look), at(f"mlp_out.{one.layer}").apply(hold)]
+    return edits
+
+
+@pytest.mark.parametrize("basis", ["neurons", "skip"])
+def test_an_edge_is_what_doubling_the_source_does_to_everything(model: Model, basis: str) -> None:
+    """The feature written once more, an error, a token: each moves every pre-activation and logit by the edge."""
+    chosen = basis_for(basis, model)
+    whole = trace(model, chosen, prompt(model), target=Tokens((3, 5)), selection=Everything())
+    found = chosen.decompose(freeze(model, prompt(model)))
+    n = whole.nodes.n_features
+    source = int((whole.nodes.layer[:n] == 0).nonzero()[-5, 0])
+    place = int(whole.nodes.position[source])
+    written = torch.zeros_like(found.frozen.embed)
+    first = found.layers[0]
+    written[place] = first.activation[source] * first.write_vectors(Layer(0))[source]
+    pushes = {source: (0, written)}
+    if first.error is not None:
+        error = torch.zeros_like(written)
+        error[2] = found.layers[1].error[2]
+        pushes[whole.nodes.find("error.1@2")] = (1, error)
+    pushes[whole.nodes.find("token@1")] = (-1, torch.zeros_like(written))
+    for column, (layer, delta) in pushes.items():
+        edits = pushed(model, found, layer, delta)
+        if layer < 0:
+            token = torch.zeros_like(written)
+            token[1] = found.frozen.embed[1]
+            edits.append(at("embed").add(token[None]))
+        run = model.run(prompt(model), read=["mlp_in", "final_norm_out"], edit=edits)
+        clean = model.run(prompt(model), read=["mlp_in", "final_norm_out"])
+        moved = [
+            (one.read_vectors() * (run[f"mlp_in.{i}"] - clean[f"mlp_in.{i}"])[0][one.position]).sum(-1)
+            for i, one in enumerate(found.layers)
+        ]
+        assert (torch.cat(moved) - whole.rows[:n, column]).abs().max() <= MEASURED
+        slope = found.frozen.logit_slope
+        logits = (run["final_norm_out"] - clean["final_norm_out"])[0, -1] @ model.weights.unembed.weight.T
+        logits = logits if slope is None else logits * slope[-1]
+        assert (logits[[3, 5]] - logits.mean() - whole.rows[n:, column]).abs().max() <= MEASURED
+        assert column == source or (whole.rows[:, column] != 0).any()
+
+
+def test_the_last_number_may_be_float32_or_bfloat16(tiny) -> None:
+    model = tiny("llama")
+    exact = trace(model, basis_for("skip", model), prompt(model), selection=Everything())
+    for dtype, off in (("float32", 1e-5), ("bfloat16", 0.05)):
+        rough = trace(model, basis_for("skip", model), prompt(model), selection=Everything(), dtype=dtype)
+        assert rough.rows.dtype == torch.float32
+        assert rough.facts.dtype == dtype
+        assert float((rough.rows - exact.rows).norm() / exact.rows.norm()) < off
+
+
+def test_a_prompt_of_one_token_has_a_trace(tiny) -> None:
+    model = tiny("gpt2")
+    found = trace(model, Neurons(), model.tokenizer.from_ids([4]), max_nodes=5)
+    assert found.imbalance().abs().max() <= EXACT
+    assert found.nodes.n_positions == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "said"),
+    [
+        ({"target": "nowhere"}, PromptError, "tokens|no token"),
+        ({"target": 80}, PromptError, "no token 80"),
+        ({"target": Tokens(positions=9)}, CallError, "no position 9"),
+        ({"target": Tokens(positions=())}, CallError, "no position chosen"),
+        ({"against": "t5"}, CallError, "Against another token"),
+        ({"dtype": "float16"}, CallError, "float16"),
+        ({"share": 0.0}, CallError, "share"),
+        ({"memory": 0}, CallError, "memory"),
+        ({"memory": 10_000}, CallError, "frozen run alone"),
+        ({"memory": 350_000, "max_nodes": None}, CallError, r"max_nodes=\d+ fits"),
+    ],
+)
+def test_a_wrong_call_gets_a_sentence(tiny, how: dict, error: type[MicrographiaError], said: str) -> None:
+    model = tiny("llama")
+    with pytest.raises(error, match=said):
+        trace(model, Neurons(), prompt(model), **how)
+
+
+def test_a_basis_of_another_model_is_refused(tiny) -> None:
+    other = basis_for("per-layer", tiny("llama"))
+    wrong = PerLayer({Layer(layer + 1): one for layer, one in other.layers.items()})
+    with pytest.raises(MicrographiaError, match="layer"):
+        trace(tiny("llama"), wrong, prompt(tiny("llama")))
+
+
+def test_numbers_that_are_not_finite_are_refused(tiny) -> None:
+    model = tiny("llama")
+    weight = model.weights.blocks[1].mlp.down.weight
+    kept = float(weight[0, 0])
+    with torch.no_grad():
+        weight[0, 0] = math.nan
+    try:
+        with pytest.raises(WorkError, match="Layer 1 holds numbers that are not finite"):
+            trace(model, Neurons(), prompt(model))
+    finally:
+        with torch.no_grad():
+            weight[0, 0] = kept
+
+
+def test_the_budget_that_is_refused_names_what_fits(tiny) -> None:
+    model = tiny("llama")
+    with pytest.raises(CallError, match="fits") as refused:
+        trace(model, Neurons(), prompt(model), memory=350_000, max_nodes=None)
+    fits = int(str(refused.value).split("max_nodes=")[1].split()[0])
+    assert 0 < fits < 1080
+    assert trace(model, Neurons(), prompt(model), memory=350_000, max_nodes=fits).facts.plan_bytes <= 350_000
+    with pytest.raises(CallError):
+        trace(model, Neurons(), prompt(model), memory=350_000, max_nodes=fits + 1)
+
+
+def test_a_run_that_is_too_long_is_refused_before_it_begins(tiny) -> None:
+    """The frozen patterns grow with the square of the prompt."""
+    model = tiny("llama")
+    calls: list[str] = []
+    with (
+        model.attached(readers={"embed": lambda act, site, /: calls.append(str(site))}),
+        pytest.raises(CallError, match="frozen run alone"),
+    ):
+        trace(model, Neurons(), prompt(model, 40), memory=100_000)
+    assert calls == []
