@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -15,8 +16,9 @@ from micrographia.bases.formats.parts import LayerParts
 from micrographia.bases.formats.reading import Settings
 from micrographia.cli.convert import Source, Target
 from micrographia.model.site import Point
+from tests.bases.formats.damaged import DAMAGED, verdicts
 from tests.bases.formats.samples import per_layer
-from tests.cli.calling import Call
+from tests.cli.calling import Call, Called, spawn
 from tests.corpus.bytewise import write_files
 
 
@@ -119,6 +121,22 @@ def test_a_wrong_call_is_one_sentence(
     done = call("convert", *arguments)
     assert said in done.complaint(done.code)
     assert done.code in (1, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_basis_that_is_wrong_is_one_sentence_and_leaves_nothing(name: str) -> None:
+    found = verdicts()[name]
+    assert found.code in (1, 2)
+    assert found.left == []
+    said = Called(found.code, found.out, found.err).complaint(found.code)
+    assert re.search(DAMAGED[name].said, said)
+
+
+def test_a_full_disk_is_one_sentence(basis: Path, tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
+    said = spawn("convert", str(basis), str(tmp_path / "out"), "--to", "sparsify", before=limit).complaint(1)
+    assert said.startswith(f"Cannot write {tmp_path / 'out'}: File too large; its disk has ")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

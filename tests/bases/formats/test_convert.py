@@ -1,5 +1,9 @@
 """Any format to any other: recognised, exact or refused, checked."""
 
+import errno
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micrographia.bases.formats.convert import FORMATS, compare, convert, detect, format_named, open_basis, save_basis
+from micrographia.bases.formats.format import Hints
 from micrographia.bases.formats.parts import BasisFile
-from micrographia.errors import CallError, MicrographiaError, UnsupportedError
+from micrographia.errors import CallError, MicrographiaError, UnsupportedError, WorkError
+from tests.bases.formats.damaged import DAMAGED, verdicts
 from tests.bases.formats.samples import RULES, cross_layer, per_layer
+from tests.bases.formats.test_dictionary_learning import third
+from tests.bases.formats.test_gemma_scope import first, second
 
 WRITABLE = ("micrographia", "circuit-tracer", "saelens", "sparsify")
 HOLDS = {
@@ -47,6 +55,71 @@ def test_any_way_round_is_exact_or_refused(
         assert found.activations == 0
         assert found.outputs <= 1e-5 * max(1, found.largest_output)
         assert (back.facts.model, back.facts.bos, back.facts.skip) == ("a/model", "prepended", file.facts.skip)
+
+
+LAID_DOWN: dict[str, Callable[[BasisFile, Path], object]] = {
+    **{name: lambda file, folder, name=name: save_basis(file, folder, to=name) for name in WRITABLE},
+    "gemma-scope": lambda file, folder: first(folder, file),
+    "gemma-scope-2": lambda file, folder: second(folder, file, "l/params_layer_{layer}.safetensors"),
+    "dictionary-learning": lambda file, folder: third(folder, file),
+}
+"""Every format that is read, and how a basis comes to lie in it."""
+
+SHAPES = ("per-layer", "per-layer with skip", "cross-layer", "cross-layer with skip")
+LOOSE = {"relu", "topk", "jumprelu", "batchtopk"}
+CAN: dict[str, tuple[set[str], int]] = {
+    "micrographia": (LOOSE, 4),
+    "circuit-tracer": (LOOSE - {"topk"}, 3),
+    "saelens": (LOOSE - {"topk"}, 2),
+    "sparsify": ({"relu", "topk"}, 2),
+    "gemma-scope": ({"jumprelu"}, 1),
+    "gemma-scope-2": ({"jumprelu"}, 4),
+    "dictionary-learning": (LOOSE, 1),
+}
+"""The activations that a format has, and how many of the shapes."""
+
+CASES = [
+    (source, target, kind, shape)
+    for source, (kinds, n_shapes) in CAN.items()
+    for target in WRITABLE
+    for kind in sorted(kinds)
+    for shape in SHAPES[:n_shapes]
+]
+KEPT = ("input_site", "input_norm", "output_site", "skip", "bos", "bos_token", "first_position", "model", "dataset")
+
+
+@pytest.mark.parametrize(("source", "target", "kind", "shape"), CASES)
+def test_from_any_format_to_any_other_nothing_is_lost_or_all_of_it_is_listed(
+    tmp_path: Path, source: str, target: str, kind: str, shape: str
+) -> None:
+    make = cross_layer if shape.startswith("cross") else per_layer
+    file = make(kind, skip=shape.endswith("skip"), model="a/model", bos="prepended", first_position="left-out")
+    LAID_DOWN[source](file, tmp_path / "in")
+    hints = Hints(transcoder=True)
+    truth = open_basis(tmp_path / "in", source, hints)
+    assert compare(file, truth).equal
+    fits = kind in CAN[target][0] and SHAPES.index(shape) < CAN[target][1]
+    fits = fits and (target != "sparsify" or truth.facts.input_norm == "as-read")
+    ways = {"said": source, "hints": hints, "check": True}
+    if fits:
+        done = convert(tmp_path / "in", tmp_path / "out", target, **ways)
+        assert (done.lost, done.sound, done.changed.equal) == ((), True, True)
+    else:
+        with pytest.raises(UnsupportedError) as refused:
+            convert(tmp_path / "in", tmp_path / "out", target, **ways)
+        if "cross-layer one" in str(refused.value):
+            with pytest.raises(UnsupportedError, match="this basis is a cross-layer one"):
+                convert(tmp_path / "in", tmp_path / "out", target, lossy=True, **ways)
+            assert not (tmp_path / "out").exists()
+            return
+        done = convert(tmp_path / "in", tmp_path / "out", target, lossy=True, **ways)
+        assert done.sound
+        assert done.lost
+        assert all(line in str(refused.value) for line in done.lost)
+    back = open_basis(tmp_path / "out")
+    for fact in KEPT:
+        same = getattr(back.facts, fact) == getattr(truth.facts, fact)
+        assert same or any(fact.split("_")[0] in line for line in done.lost), fact
 
 
 @pytest.mark.parametrize("kind", RULES)
@@ -137,3 +210,33 @@ def test_nothing_that_fires_is_nothing_that_was_compared() -> None:
     for each in file.layers.values():
         each.parts["threshold"].fill_(1e9)
     assert not compare(file, file).equal
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_is_wrong_with_a_basis_is_one_sentence_and_nothing_is_written(name: str) -> None:
+    case, found = DAMAGED[name], verdicts()[name]
+    assert re.search(case.said, found.used)
+    assert found.used.isprintable()
+    assert found.opened == ("" if case.late else found.used)
+    assert all(found.written)
+    assert found.left == []
+
+
+@pytest.mark.parametrize("to", WRITABLE)
+def test_a_disk_that_fills_up_is_one_sentence_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    save_basis(per_layer(), tmp_path / "in")
+    left, sync = [2], os.fsync
+
+    def full(handle: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WorkError, match=r"Cannot write .*out: No space left on device; its disk has .* Make room, or"):
+        convert(tmp_path / "in", tmp_path / "out", to)
+    assert left[0] < 0
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -9,6 +9,7 @@ import torch
 from micrographia.bases.activation import BatchTopK, Relu, TopK
 from micrographia.bases.formats.convert import open_basis, save_basis
 from micrographia.bases.formats.format import Hints
+from micrographia.bases.formats.parts import BasisFile
 from micrographia.bases.transcoder import PerLayer
 from micrographia.errors import MicrographiaError, ModelFileError, UnsupportedError
 from micrographia.ids import Layer
@@ -23,6 +24,24 @@ def made(folder: Path, kind: str, state: object, layer: int = 5) -> Path:
     config = {"trainer": {"dict_class": kind, "layer": layer, "lm_name": "a/model", "k": 3}, "buffer": {"ctx_len": 128}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def third(folder: Path, file: BasisFile) -> None:
+    """A whole basis in their files; two of their classes subtract the output bias first."""
+    classes = {Relu: "AutoEncoderNew", TopK: "AutoEncoderTopK", BatchTopK: "BatchTopKSAE"}
+    folder.mkdir()
+    for layer, each in file.layers.items():
+        parts, rule = each.parts, each.rule
+        if "threshold" in parts:
+            state = {"W_enc": parts["encoder"].T, "b_enc": parts["encoder_bias"], "W_dec": parts["decoder"]}
+            more = {"b_dec": parts["bias"], "threshold": parts["threshold"]}
+            made(folder / f"trainer_{layer}", "JumpReluAutoEncoder", state | more, layer)
+            continue
+        subtracted = parts["encoder"] @ parts["bias"] if rule != Relu() else 0
+        state = {"encoder.weight": parts["encoder"], "encoder.bias": parts["encoder_bias"] + subtracted}
+        state |= {"decoder.weight": parts["decoder"].T, "decoder.bias" if rule == Relu() else "b_dec": parts["bias"]}
+        numbers = {name: torch.tensor(getattr(rule, name)) for name in ("k", "threshold") if hasattr(rule, name)}
+        made(folder / f"trainer_{layer}", classes[type(rule)], state | numbers, layer)
 
 
 def weights() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -81,7 +81,10 @@ def test_a_truncated_file_is_said_to_be_so(tmp_path: Path) -> None:
         open_safetensors(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read as JSON"), ("[1]", "holds no JSON mapping")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "cannot be read as JSON"), ("[1]", "holds no JSON mapping"), ("[" * 100_000, "cannot be read as JSON")],
+)
 def test_json_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ModelFileError, match=said):

@@ -20,7 +20,7 @@ from micrographia.bases.formats.sparsify import Sparsify
 from micrographia.bases.formats.storage import Rounding, Storage, rounded, rounding
 from micrographia.bases.formats.writing import new_folder, refuse_taken
 from micrographia.bases.transcoder import Encoder
-from micrographia.errors import CallError, UnsupportedError
+from micrographia.errors import CallError, ModelFileError, UnsupportedError
 from micrographia.ids import Layer
 
 __all__ = [
@@ -130,7 +130,7 @@ def format_named(name: str) -> Format:
 
 def open_basis(folder: Path, said: str | None = None, hints: Hints = Hints()) -> BasisFile:
     """The basis in a folder of any format, its tensors still on the disk."""
-    return detect(folder, said).read(folder, hints)
+    return _read(detect(folder, said), folder, hints)
 
 
 def save_basis(file: BasisFile, folder: Path, *, to: str = Micrographia.name, storage: Storage = "fp32") -> None:
@@ -164,7 +164,7 @@ def convert(
     origin = detect(source, said)
     if isinstance(origin, Micrographia):
         verify(source)
-    file = origin.read(source, hints)
+    file = _read(origin, source, hints)
     chosen = None if calibrate is None else calibrate(file)
     fitted = _fitted(file if chosen is None else chosen.file, target, storage, lossy=lossy)
     meant = fitted.file if storage == "fp32" else rounded(fitted.file, storage, vectors=to != Micrographia.name)
@@ -267,6 +267,21 @@ class _Sums:
 def _activations(layer: LayerParts, x: Tensor) -> Tensor:
     wide = layer.changed(lambda _, part: part.to(torch.float32))
     return Encoder(wide.parts["encoder"], wide.parts["encoder_bias"], wide.activation_rule())(x)
+
+
+def _read(origin: Format, folder: Path, hints: Hints) -> BasisFile:
+    """As the format reads it, if its layers are of one model; our own manifest has already seen to that."""
+    file = origin.read(folder, hints)
+    if not isinstance(origin, Micrographia):
+        widths = {layer: each.parts["bias"].shape[0] for layer, each in file.layers.items()}
+        first = next(iter(widths))
+        for layer, width in widths.items():
+            if width != widths[first]:
+                raise ModelFileError(
+                    f"{folder} holds layers of different models: layer {first} has {widths[first]} dimensions, and "
+                    f"layer {layer} has {width}."
+                )
+    return file
 
 
 def _fitted(file: BasisFile, target: Format, storage: Storage, *, lossy: bool) -> Fitted:

@@ -184,7 +184,7 @@ def _layer(folder: Path, record: store.FileRecord, entry: LayerRecord, manifest:
         _check_shape(tensors, name, entry, manifest, path)
     checked = _Once(lambda: _check(path, record))
     makers: dict[str, Callable[[], Tensor]] = {
-        name: lambda name=name: _restored(tensors, name, checked) for name in there
+        name: lambda name=name: _restored(tensors, name, path, checked) for name in there
     }
     return LayerParts(Lazily(makers), _rule(entry))
 
@@ -219,9 +219,9 @@ class _Once:
             self._done = True
 
 
-def _restored(tensors: Mapping[str, Tensor], name: str, checked: Callable[[], None]) -> Tensor:
+def _restored(tensors: Mapping[str, Tensor], name: str, path: Path, checked: Callable[[], None]) -> Tensor:
     checked()
-    return restored(tensors[name], tensors.get(f"{name}.scale"))
+    return finite(restored(tensors[name], tensors.get(f"{name}.scale")), f"The {_words(name)} in {path}")
 
 
 def _check(path: Path, record: store.FileRecord) -> None:

@@ -139,7 +139,7 @@ def read_json(path: Path) -> Settings:
     """A JSON object."""
     try:
         return _settings(json.loads(path.read_bytes()), path, "JSON")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} cannot be read as JSON: {error}.") from error
 
 
@@ -147,7 +147,7 @@ def read_yaml(path: Path) -> Settings:
     """A YAML mapping; only plain values, no tags."""
     try:
         return _settings(yaml.safe_load(path.read_bytes()), path, "YAML")
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, RecursionError) as error:
         raise ModelFileError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
 
 
