@@ -1,11 +1,15 @@
 """The baselines are as good as they can be: means, and the best linear map."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from micrographia.bases.evaluation.baselines import Moments, calibrate, ridge
 from micrographia.bases.evaluation.standin import MlpView, PerLayerStandIn
+from micrographia.errors import WorkError
 from micrographia.ids import Layer
+from micrographia.model.model import Model
 from micrographia.store import silent
 from tests.bases.evaluation.bases import normal, per_layer, some_passages
 
@@ -52,7 +56,8 @@ def test_calibration_reads_what_the_model_writes(tiny, case: str) -> None:
     basis = PerLayerStandIn(per_layer(model, "relu", layers=(0, 2)))
     found = calibrate(model, passages, basis, tokens=60, progress=silent)
     assert found.n_positions == passages.n_positions
-    assert set(found.means) == {0, 2}
+    assert set(found.means) == {0, 1, 2}
+    assert found.linear.layers == (0, 2)
     runs = [
         model.run(model.tokenizer.from_ids(passage.ids), read=["mlp_in", "mlp_out"]) for passage in passages.passages
     ]
@@ -68,6 +73,18 @@ def test_calibration_reads_what_the_model_writes(tiny, case: str) -> None:
             halves[passage.document % 2].add(run[f"mlp_in.{layer}"][0, 1:], run[f"mlp_out.{layer}"][0, 1:])
         weight, bias = ridge(*halves)
         assert (x @ weight.T + bias - linear).abs().max() < 1e-9
+
+
+def test_a_model_that_is_not_a_number_is_refused(tiny) -> None:
+    model = tiny("llama")
+    down = model.weights.blocks[1].mlp.down
+    broken = replace(model.weights.blocks[1].mlp, down=replace(down, weight=down.weight * torch.inf))
+    blocks = list(model.weights.blocks)
+    blocks[1] = replace(blocks[1], mlp=broken)
+    other = Model("broken", model.anatomy, replace(model.weights, blocks=tuple(blocks)), model.tokenizer)
+    basis = PerLayerStandIn(per_layer(model, layers=(0,)))
+    with pytest.raises(WorkError, match=r"What the MLPs of layers 1(, 2)? write is not a number"):
+        calibrate(other, some_passages(*[12] * 4), basis, tokens=60, progress=silent)
 
 
 def test_the_error_of_a_map_is_what_it_says() -> None:

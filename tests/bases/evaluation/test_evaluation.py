@@ -134,6 +134,17 @@ def test_peers_stand_beside_and_are_compared(corpus: Corpus, tiny) -> None:
     assert [base.name for base in card.provenance.bases] == ["mine", "same", "crossed", "partial"]
 
 
+def test_a_peer_may_write_to_more_layers(corpus: Corpus, tiny) -> None:
+    model = tiny("llama")
+    basis = subject(model, per_layer(model, layers=(1,)))
+    card = evaluate(model, corpus, basis, peers=[subject(model, per_layer(model), "whole", "peer")], config=SMALL)
+    mine, whole, few = card.rows[:3]
+    assert [len(row.layers) for row in (mine, whole, few)] == [1, 3, 1]
+    assert whole.layers[1].fvu.value == pytest.approx(mine.layers[0].fvu.value)
+    assert mine.one_layer_loss.value == pytest.approx(mine.layers[0].loss_added.value)
+    assert abs(mine.loss_added.value - mine.layers[0].loss_added.value) < 0.5
+
+
 def test_a_rounded_basis_is_compared_with_itself_before(corpus: Corpus, tiny) -> None:
     model = tiny("llama")
     basis = per_layer(model)

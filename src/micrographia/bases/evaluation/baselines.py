@@ -11,6 +11,7 @@ from torch import Tensor
 from micrographia.bases.evaluation.passages import Passages
 from micrographia.bases.evaluation.passes import watch
 from micrographia.bases.evaluation.standin import MlpView, StandIn, Turn, Written, wide
+from micrographia.errors import WorkError
 from micrographia.ids import Layer
 from micrographia.model.model import Model
 from micrographia.store import Progress
@@ -76,7 +77,7 @@ class Calibration:
 
     n_positions: int
     means: Mapping[Layer, Float[Tensor, " d_model"]]
-    """Each MLP's mean output."""
+    """Each MLP's mean output, also where the basis writes nothing."""
     linear: LinearStandIn
     active: Mapping[Layer, float]
     """The basis's mean number of active features; 0 where it has none."""
@@ -133,6 +134,8 @@ def ridge(one: Moments, other: Moments) -> Affine:
 def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, progress: Progress) -> Calibration:
     """Read training text once: what the MLPs write on average, the best linear maps, how many features are active."""
     moments = {layer: (Moments(), Moments()) for layer in basis.layers}
+    layers = map(Layer, range(model.anatomy.n_layers))
+    sums = {layer: torch.zeros(model.anatomy.d_model, dtype=torch.float64) for layer in layers}
     active = dict.fromkeys(basis.layers, 0)
     done = 0
     for batch in passages.batches(tokens, model.device):
@@ -140,6 +143,7 @@ def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, 
         even = batch.document_of(where) % 2 == 0
 
         def see(view: MlpView, y: Tensor, turn: Turn = turn, even: Tensor = even) -> None:
+            sums[view.layer] += _exact(y.sum(0))
             written = turn(view)
             if written is None:
                 return
@@ -150,11 +154,17 @@ def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, 
         watch(model, batch, see, where=where)
         done += int(where.sum())
         progress("calibrating", done, passages.n_positions)
+    broken = [layer for layer, total in sums.items() if not total.isfinite().all()]
+    if broken:
+        raise WorkError(
+            f"What the MLPs of layers {', '.join(map(str, broken))} write is not a number at some positions: the model "
+            "overflows in its dtype, or its weights are broken. Evaluate with --dtype float32."
+        )
     dtype, device = wide(model), model.device
     fitted = {layer: ridge(*halves) for layer, halves in moments.items()}
     return Calibration(
         n_positions=done,
-        means={layer: ((one.y + two.y) / done).to(device, dtype) for layer, (one, two) in moments.items()},
+        means={layer: (total / done).to(device, dtype) for layer, total in sums.items()},
         linear=LinearStandIn(
             {layer: weight.to(device, dtype) for layer, (weight, _) in fitted.items()},
             {layer: bias.to(device, dtype) for layer, (_, bias) in fitted.items()},

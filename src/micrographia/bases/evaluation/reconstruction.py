@@ -68,7 +68,7 @@ def reconstruct(
     tokens: int,
     progress: Progress,
 ) -> list[Reconstruction]:
-    """Read the passages once and let every stand-in try; `means` is μ, layer by layer."""
+    """Read the passages once and let every stand-in try; `means` is μ of every layer of the model."""
     spread = _Spread(passages.n_documents, means)
     sums = [_Sums(stand_in, passages.n_documents) for stand_in in stand_ins]
     for batch in passages.batches(tokens, model.device):
@@ -111,8 +111,6 @@ class _Spread:
 
     def add(self, layer: Layer, y: Float[Tensor, "row d_model"], documents: Int[Tensor, " row"]) -> Tensor:
         """Each position's ‖y − μ‖²."""
-        if layer not in self._means:
-            return y.new_zeros(len(y))
         away = y - self._means[layer]
         own = away.square().sum(-1)
         _by_document(self._squares[layer], documents, own)

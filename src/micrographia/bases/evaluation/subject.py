@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+import torch
+
 from micrographia.bases.evaluation.baselines import Calibration, ConstantStandIn
 from micrographia.bases.evaluation.card import BasisRecord, Role, RoundingLoss
 from micrographia.bases.evaluation.standin import CrossLayerStandIn, NeuronStandIn, PerLayerStandIn, StandIn, wide
@@ -87,7 +89,8 @@ def neurons(model: Model) -> Subject:
 def baselines(model: Model, basis: Subject, calibration: Calibration) -> tuple[Subject, ...]:
     """What the basis has to beat, at its own layers and, for neurons, at its own number of active ones."""
     kept = {layer: max(1, -int(-active // 1)) for layer, active in calibration.active.items()}
-    zeros = {layer: mean.new_zeros(mean.shape) for layer, mean in calibration.means.items()}
+    means = {layer: calibration.means[layer] for layer in basis.stand_in.layers}
+    zeros = {layer: torch.zeros_like(mean) for layer, mean in means.items()}
     n = calibration.n_positions
     few = Subject(
         "neurons at equal L0",
@@ -98,7 +101,7 @@ def baselines(model: Model, basis: Subject, calibration: Calibration) -> tuple[S
     )
     others = (
         Subject("linear", "baseline", f"ridge regression on {n:,} positions", calibration.linear, {}),
-        Subject("mean", "baseline", f"mean output of {n:,} positions", ConstantStandIn(calibration.means), {}),
+        Subject("mean", "baseline", f"mean output of {n:,} positions", ConstantStandIn(means), {}),
         Subject("zero", "baseline", "nothing is written", ConstantStandIn(zeros), {}),
     )
     return others if isinstance(basis.stand_in, NeuronStandIn) else (few, *others)
