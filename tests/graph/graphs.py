@@ -44,8 +44,7 @@ def full_graph(seed: int = 0, text: str = "France") -> Graph:
         targets=tuple(replace(target, name=text) for target in graph.targets),
         promoted=Promoted(tokens, logits, tokens[::-1], -logits, pieces),
         supernodes=(Supernode(text, (first, third), text), Supernode("b", (second,), "because", "user")),
-        labels={first: text, NodeId.parse("bias"): "constant"},
-        foreign={"metadata": {"slug": text, "n": [1, 2.5, None, True]}},
+        labels={first: text or "none", NodeId.parse("bias"): "constant"},
     )
 
 

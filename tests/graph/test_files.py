@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from tests.graph.graphs import HOSTILE, full_graph, same, small_graph
 
 @pytest.mark.parametrize("text", [*HOSTILE, "France"])
 def test_a_graph_comes_back_as_it_was(text: str, tmp_path: Path) -> None:
-    graph = full_graph(1, text)
+    foreign = {"metadata": {"set": {"slug": text, "n": [1, 2.5, None, True]}, "drop": [text]}}
+    graph = replace(full_graph(1, text), foreign=foreign)
     graph.save(tmp_path / "x")
     assert same(load_graph(tmp_path / "x"), graph)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["manifest.json", "tables.safetensors", "x"]

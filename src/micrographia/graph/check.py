@@ -8,11 +8,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
-
-from pydantic import JsonValue
 
 from micrographia.errors import CallError, WorkError
 
@@ -30,18 +28,19 @@ FEATURE_TYPES = ("cross layer transcoder", "mlp reconstruction error", "embeddin
 """The kinds of node that other tools know, in their words."""
 
 _Level: TypeAlias = Literal["error", "warning"]
-_Record: TypeAlias = Mapping[str, JsonValue]
+_Record: TypeAlias = Mapping[str, object]
 _PROBABILITY = re.compile(r"\(p=\s*([0-9.eE+-]+)\)\s*$")
 _SHOWN_ALIKE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: where, what, and how many more of its like there are."""
+    """One thing that is wrong: where, what, by which rule, and how many more of its like there are."""
 
     level: _Level
     where: str
     what: str
+    rule: str
     more: int = 0
 
     def __str__(self) -> str:
@@ -63,22 +62,12 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
-    """A finding before those alike are counted together."""
-
-    level: _Level
-    where: str
-    what: str
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Field:
     """One field of a record: what it must be, in words and as a test, and whether it may be missing."""
 
     name: str
     words: str
-    test: Callable[[JsonValue], bool]
+    test: Callable[[object], bool]
     needed: bool = True
 
 
@@ -94,10 +83,10 @@ def uncantor(pair: int) -> tuple[int, int]:
     return diagonal - feature, feature
 
 
-def read_graph_json(path: Path) -> JsonValue:
+def read_graph_json(path: Path) -> object:
     """The JSON in a file; what is not JSON, `NaN` and `Infinity` included, is refused."""
     try:
-        return cast("JsonValue", json.loads(path.read_bytes(), parse_constant=_no_constant))
+        return json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise CallError(f"{path} is not there: give a graph's JSON file.") from error
     except RecursionError as error:
@@ -106,43 +95,46 @@ def read_graph_json(path: Path) -> JsonValue:
         raise WorkError(f"{path} cannot be read as JSON: {error}.") from error
 
 
-def check_graph(content: JsonValue) -> Report:
+def check_graph(content: object) -> Report:
     """Everything that is wrong with a graph's JSON, each kind of fault shown at most three times."""
     if not isinstance(content, dict):
-        return Report((Finding("error", "the file", "must be a JSON object"),), 0, 0)
-    parts = {name: _records(content.get(name)) for name in ("nodes", "links")}
-    return Report(tuple(_counted(_everything(content))), *(len(part) for part in parts.values()))
+        return Report((Finding("error", "the file", "must be a JSON object", "form"),), 0, 0)
+    file = _mapping(cast("object", content))
+    parts = {name: _records(file.get(name)) for name in ("nodes", "links")}
+    return Report(tuple(_counted(_everything(file))), *(len(part) for part in parts.values()))
 
 
 # ---------------------------------------------------------------- the schema
 
 
-def _text(value: JsonValue) -> bool:
+def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _whole(value: JsonValue) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62
 
 
-def _number(value: JsonValue) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e308 < value < 1e308
 
 
-def _or_null(test: Callable[[JsonValue], bool]) -> Callable[[JsonValue], bool]:
+def _or_null(test: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or test(value)
 
 
-def _list_of(test: Callable[[JsonValue], bool]) -> Callable[[JsonValue], bool]:
-    return lambda value: isinstance(value, list) and all(test(each) for each in value)
+def _list_of(test: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(test(each) for each in _list(cast("object", value)))
 
 
-def _object(value: JsonValue) -> bool:
+def _object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _layer(value: JsonValue) -> bool:
-    return value == "E" or _whole(value) or (isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value) is not None)
+def _layer(value: object) -> bool:
+    return (
+        value == "E" or (_whole(value) or isinstance(value, str)) and re.fullmatch(r"\d{1,9}", str(value)) is not None
+    )
 
 
 _WHOLE = (
@@ -188,7 +180,7 @@ _NODE = (
 _LINK = (_Field("source", "a text", _text), _Field("target", "a text", _text), _Field("weight", "a number", _number))
 
 
-def _everything(content: _Record) -> Iterator[_Raw]:
+def _everything(content: _Record) -> Iterator[Finding]:
     yield from _shape(content, _WHOLE, "the file")
     metadata, view = _mapping(content.get("metadata")), _mapping(content.get("qParams"))
     nodes, links = _records(content.get("nodes")), _records(content.get("links"))
@@ -198,7 +190,7 @@ def _everything(content: _Record) -> Iterator[_Raw]:
         for i, each in enumerate(record):
             yield from _shape(each, fields, f"{name}[{i}]")
     yield from _metadata_rules(metadata)
-    n_tokens = len(tokens) if isinstance(tokens := metadata.get("prompt_tokens"), list) else None
+    n_tokens = len(_list(metadata.get("prompt_tokens")))
     for i, node in enumerate(nodes):
         yield from _node_rules(node, f"nodes[{i}]", n_tokens)
     yield from _graph_rules(nodes)
@@ -206,44 +198,44 @@ def _everything(content: _Record) -> Iterator[_Raw]:
     yield from _view_rules(view, {str(node.get("node_id")) for node in nodes})
 
 
-def _shape(record: _Record, fields: Sequence[_Field], where: str) -> Iterator[_Raw]:
+def _shape(record: _Record, fields: Sequence[_Field], where: str) -> Iterator[Finding]:
     kind = where.split("[")[0]
     for field in fields:
         if field.name not in record:
             if field.needed:
-                yield _Raw("error", where, f"lacks {field.name}, {field.words}", f"{kind} lacks {field.name}")
+                yield Finding("error", where, f"lacks {field.name}, {field.words}", f"form {kind} lacks {field.name}")
         elif not field.test(record[field.name]):
             shown = f"must be {field.words}, and is {_shown(record[field.name])}"
-            yield _Raw("error", f"{where}.{field.name}", shown, f"{kind} {field.name}")
+            yield Finding("error", f"{where}.{field.name}", shown, f"form {kind} {field.name}")
 
 
 # ---------------------------------------------------------------- the unwritten rules
 
 
-def _metadata_rules(metadata: _Record) -> Iterator[_Raw]:
+def _metadata_rules(metadata: _Record) -> Iterator[Finding]:
     if metadata.get("schema_version") != 1:
         what = f"should be 1, and is {_shown(metadata.get('schema_version'))}: old readers decode features otherwise"
-        yield _Raw("warning", "metadata.schema_version", what, "schema")
+        yield Finding("warning", "metadata.schema_version", what, "version")
     sets = {
         f"metadata.{place}.neuronpedia_source_set": _mapping(metadata.get(place)).get("neuronpedia_source_set")
         for place in ("info", "feature_details")
     }
     if len(set(map(str, sets.values()))) > 1:
         said = " and ".join(f"{where} is {_shown(value)}" for where, value in sets.items())
-        yield _Raw("warning", "metadata", f"must name the source set in both places or in none: {said}", "sets")
+        yield Finding("warning", "metadata", f"must name the source set in both places or in none: {said}", "sets")
 
 
-def _node_rules(node: _Record, where: str, n_tokens: int | None) -> Iterator[_Raw]:
+def _node_rules(node: _Record, where: str, n_tokens: int) -> Iterator[Finding]:
     kind, position = node.get("feature_type"), node.get("ctx_idx")
     if kind not in FEATURE_TYPES:
         what = f"is {_shown(kind)}; readers know {', '.join(FEATURE_TYPES)}"
-        yield _Raw("error", f"{where}.feature_type", what, "type")
-    if isinstance(position, int) and n_tokens is not None and not 0 <= position < n_tokens:
-        yield _Raw("error", f"{where}.ctx_idx", f"is {position}, and the prompt has {n_tokens} tokens", "ctx")
+        yield Finding("error", f"{where}.feature_type", what, "type")
+    if isinstance(position, int) and not 0 <= position < n_tokens:
+        yield Finding("error", f"{where}.ctx_idx", f"is {position}, and the prompt has {n_tokens} tokens", "ctx")
     influence = node.get("influence")
     if isinstance(influence, int | float) and not -1e-6 <= influence <= 1 + 1e-3:
         what = f"is {influence}; it is the node's place on the cumulative curve, from 0 to 1"
-        yield _Raw("warning", f"{where}.influence", what, "influence")
+        yield Finding("warning", f"{where}.influence", what, "influence")
     match kind:
         case "cross layer transcoder":
             yield from _feature_rules(node, where)
@@ -257,128 +249,132 @@ def _node_rules(node: _Record, where: str, n_tokens: int | None) -> Iterator[_Ra
             pass
 
 
-def _feature_rules(node: _Record, where: str) -> Iterator[_Raw]:
+def _feature_rules(node: _Record, where: str) -> Iterator[Finding]:
     layer, pair, parts = _layer_number(node), node.get("feature"), _id_parts(node)
     if layer is None or not isinstance(pair, int):
         return
     if len(parts) == 3 and parts[0] == layer and pair != cantor(layer, max(parts[1], 0)):
         what = f"is {pair}; for layer {layer}, feature {parts[1]} readers expect {cantor(layer, max(parts[1], 0))}"
-        yield _Raw("error", f"{where}.feature", what, "cantor")
+        yield Finding("error", f"{where}.feature", what, "cantor")
     elif len(parts) != 3 or parts[0] != layer or parts[2] != node.get("ctx_idx"):
         yield _id_rule(node, where, "{layer}_{feature}_{position}")
     elif pair < 0 or uncantor(pair)[0] != layer:
-        yield _Raw("error", f"{where}.feature", f"is {pair}, which is no feature of layer {layer}", "cantor")
+        yield Finding("error", f"{where}.feature", f"is {pair}, which is no feature of layer {layer}", "cantor")
 
 
-def _error_rules(node: _Record, where: str) -> Iterator[_Raw]:
+def _error_rules(node: _Record, where: str) -> Iterator[Finding]:
     layer, position, parts = _layer_number(node), node.get("ctx_idx"), _id_parts(node)
     if parts != [layer, -1, position]:
         collides = parts == [0, layer, position]
         what = f"{_shown(node.get('node_id'))} is also the name of a feature; an error's is {{layer}}_-1_{{position}}"
         yield (
-            _Raw("warning", f"{where}.node_id", what, "id")
+            Finding("warning", f"{where}.node_id", what, "id")
             if collides
             else _id_rule(node, where, "{layer}_-1_{position}")
         )
     if node.get("feature") != -1:
-        yield _Raw("warning", f"{where}.feature", f"is {_shown(node.get('feature'))}; an error's is -1", "error")
+        yield Finding("warning", f"{where}.feature", f"is {_shown(node.get('feature'))}; an error's is -1", "error")
 
 
-def _token_rules(node: _Record, where: str) -> Iterator[_Raw]:
+def _token_rules(node: _Record, where: str) -> Iterator[Finding]:
     position = node.get("ctx_idx")
     if node.get("layer") != "E":
-        yield _Raw("error", f"{where}.layer", f'is {_shown(node.get("layer"))}; a token\'s is "E"', "token")
+        yield Finding("error", f"{where}.layer", f'is {_shown(node.get("layer"))}; a token\'s is "E"', "token")
     if re.fullmatch(rf"E_\d+_{position}", str(node.get("node_id"))) is None:
         yield _id_rule(node, where, "E_{vocabulary}_{position}")
     if node.get("feature") != position:
         what = f"is {_shown(node.get('feature'))}; a token's is its position, {position}"
-        yield _Raw("warning", f"{where}.feature", what, "token")
+        yield Finding("warning", f"{where}.feature", what, "token")
 
 
-def _logit_rules(node: _Record, where: str) -> Iterator[_Raw]:
+def _logit_rules(node: _Record, where: str) -> Iterator[Finding]:
     found = _PROBABILITY.search(str(node.get("clerp")))
     said = None if found is None else _as_number(found[1])
     if said is None:
-        yield _Raw("error", f"{where}.clerp", 'must end with the probability: Output "tok" (p=0.123)', "clerp")
+        yield Finding("error", f"{where}.clerp", 'must end with the probability: Output "tok" (p=0.123)', "clerp")
     probability = node.get("token_prob")
     if not isinstance(probability, int | float):
-        yield _Raw("warning", where, "has no token_prob", "prob")
+        yield Finding("warning", where, "has no token_prob", "prob")
     elif not 0 <= probability <= 1 + 1e-6:
-        yield _Raw("error", f"{where}.token_prob", f"is {probability}, which is no probability", "prob")
+        yield Finding("error", f"{where}.token_prob", f"is {probability}, which is no probability", "prob")
     elif said is not None and abs(said - probability) > 0.001:
-        yield _Raw("warning", f"{where}.clerp", f"says p={said}, and token_prob is {probability:.3f}", "prob")
+        yield Finding("warning", f"{where}.clerp", f"says p={said}, and token_prob is {probability:.3f}", "prob")
     parts = _id_parts(node)
     if len(parts) != 3 or parts[0] != _layer_number(node) or parts[2] != node.get("ctx_idx"):
         yield _id_rule(node, where, "{layers + 1}_{vocabulary}_{position}")
 
 
-def _graph_rules(nodes: Sequence[_Record]) -> Iterator[_Raw]:
+def _graph_rules(nodes: Sequence[_Record]) -> Iterator[Finding]:
     seen: dict[str, int] = {}
     for i, node in enumerate(nodes):
         name = str(node.get("node_id"))
         if name in seen:
             what = f"{_shown(name)} is also nodes[{seen[name]}]: links to it cannot be told apart"
-            yield _Raw("error", f"nodes[{i}].node_id", what, "twice")
+            yield Finding("error", f"nodes[{i}].node_id", what, "twice")
         seen.setdefault(name, i)
     kinds = Counter(str(node.get("feature_type")) for node in nodes)
     if not kinds["logit"]:
-        yield _Raw("error", "nodes", "has no logit", "no logit")
+        yield Finding("error", "nodes", "has no logit", "no logit")
     elif not any(node.get("is_target_logit") is True for node in nodes):
-        yield _Raw("warning", "nodes", "marks no logit with is_target_logit", "target")
+        yield Finding("warning", "nodes", "marks no logit with is_target_logit", "target")
     layers = [layer for node in nodes if node.get("feature_type") != "logit" and (layer := _layer_number(node))]
     if nodes and not layers:
-        yield _Raw(
+        yield Finding(
             "error", "nodes", "must have a node above layer 0 that is no logit: readers count layers by it", "top"
         )
 
 
-def _link_rules(links: Sequence[_Record], nodes: Sequence[_Record]) -> Iterator[_Raw]:
-    heights = {str(node.get("node_id")): _height(node) for node in nodes}
+def _link_rules(links: Sequence[_Record], nodes: Sequence[_Record]) -> Iterator[Finding]:
+    names = [str(node.get("node_id")) for node in nodes]
+    heights = dict(zip(names, map(_height, nodes), strict=True))
+    several = {name for name, count in Counter(names).items() if count > 1}
     seen: set[tuple[str, str]] = set()
     for i, link in enumerate(links):
         pair = (str(link.get("source")), str(link.get("target")))
         missing = [name for name in pair if name not in heights]
         for name in missing:
-            yield _Raw("error", f"links[{i}]", f"leads to {_shown(name)}, which is no node", "dangling")
-        if pair in seen:
-            yield _Raw("error", f"links[{i}]", f"is there twice: {_shown(pair[0])} to {_shown(pair[1])}", "repeated")
+            yield Finding("error", f"links[{i}]", f"leads to {_shown(name)}, which is no node", "dangling")
+        if pair in seen and pair[0] not in several:
+            yield Finding("error", f"links[{i}]", f"is there twice: {_shown(pair[0])} to {_shown(pair[1])}", "repeated")
         seen.add(pair)
-        if not missing and not heights[pair[0]] < heights[pair[1]]:
+        if not missing and not several.intersection(pair) and not heights[pair[0]] < heights[pair[1]]:
             what = f"leads from {_shown(pair[0])} to {_shown(pair[1])}, and not from a lower layer to a higher one"
-            yield _Raw("error", f"links[{i}]", what, "upwards")
+            yield Finding("error", f"links[{i}]", what, "upwards")
 
 
-def _view_rules(view: _Record, names: set[str]) -> Iterator[_Raw]:
-    pinned, groups = view.get("pinnedIds"), view.get("supernodes")
-    for i, name in enumerate(pinned if isinstance(pinned, list) else []):
+def _view_rules(view: _Record, names: set[str]) -> Iterator[Finding]:
+    for i, name in enumerate(_list(view.get("pinnedIds"))):
         if name not in names:
-            yield _Raw("warning", f"qParams.pinnedIds[{i}]", f"is {_shown(name)}, which is no node", "pinned")
-    for i, group in enumerate(groups if isinstance(groups, list) else []):
-        if not isinstance(group, list) or len(group) < 2:
-            yield _Raw("warning", f"qParams.supernodes[{i}]", "must be a label and at least one node", "group")
+            yield Finding("warning", f"qParams.pinnedIds[{i}]", f"is {_shown(name)}, which is no node", "pinned")
+    for i, found in enumerate(_list(view.get("supernodes"))):
+        group = _list(found)
+        if len(group) < 2:
+            yield Finding("warning", f"qParams.supernodes[{i}]", "must be a label and at least one node", "group")
             continue
         for name in group[1:]:
             if name not in names:
                 where = f"qParams.supernodes[{i}]"
-                yield _Raw("warning", where, f"holds {_shown(name)}, which is no node", "member")
+                yield Finding("warning", where, f"holds {_shown(name)}, which is no node", "member")
 
 
 # ---------------------------------------------------------------- parts
 
 
-def _counted(found: Iterator[_Raw]) -> Iterator[Finding]:
+def _counted(found: Iterator[Finding]) -> Iterator[Finding]:
     """Errors first; of each kind the first few, the last of them with the number of the rest."""
-    kinds: dict[tuple[_Level, str], list[_Raw]] = {}
+    kinds: dict[tuple[_Level, str], list[Finding]] = {}
     for each in found:
         kinds.setdefault((each.level, each.rule), []).append(each)
-    for (level, _), alike in sorted(kinds.items(), key=lambda item: item[0][0] != "error"):
+    for _, alike in sorted(kinds.items(), key=lambda item: item[0][0] != "error"):
         shown = alike[:_SHOWN_ALIKE]
         for i, each in enumerate(shown):
-            yield Finding(level, each.where, each.what, len(alike) - len(shown) if i == len(shown) - 1 else 0)
+            yield replace(each, more=len(alike) - len(shown) if i == len(shown) - 1 else 0)
 
 
-def _id_rule(node: _Record, where: str, form: str) -> _Raw:
-    return _Raw("warning", f"{where}.node_id", f"is {_shown(node.get('node_id'))}, and should be {form}", f"id {form}")
+def _id_rule(node: _Record, where: str, form: str) -> Finding:
+    return Finding(
+        "warning", f"{where}.node_id", f"is {_shown(node.get('node_id'))}, and should be {form}", f"id {form}"
+    )
 
 
 def _id_parts(node: _Record) -> list[int]:
@@ -397,7 +393,7 @@ def _height(node: _Record) -> float:
     if node.get("feature_type") == "logit":
         return math.inf
     layer = _layer_number(node)
-    return -1 if layer is None else layer
+    return -1.0 if layer is None else float(layer)
 
 
 def _as_number(text: str) -> float | None:
@@ -407,15 +403,19 @@ def _as_number(text: str) -> float | None:
         return None
 
 
-def _records(value: JsonValue) -> list[_Record]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+def _records(value: object) -> list[_Record]:
+    return [cast("_Record", each) for each in _list(value) if isinstance(each, dict)]
 
 
-def _mapping(value: JsonValue) -> _Record:
-    return value if isinstance(value, dict) else {}
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
-def _shown(value: JsonValue) -> str:
+def _mapping(value: object) -> _Record:
+    return cast("_Record", value) if isinstance(value, dict) else {}
+
+
+def _shown(value: object) -> str:
     """A value of the file in a message: in ASCII, and not longer than a line."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "…"

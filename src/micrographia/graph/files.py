@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -28,7 +28,7 @@ from micrographia.graph.trace import TraceFacts
 from micrographia.ids import TokenId
 from micrographia.model.tokens import Prompt
 
-__all__ = ["GraphManifest", "load_graph", "save_graph"]
+__all__ = ["GraphManifest", "columns_of", "graph_from", "load_graph", "manifest_of", "save_graph"]
 
 _SCHEMA = 1
 _TABLES = "tables.safetensors"
@@ -47,14 +47,14 @@ def _any_text(value: object) -> str:
     return value
 
 
-def _any_object(value: object) -> dict[str, JsonValue]:
+def _any_object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError(f"must be an object, and is {type(value).__name__}")
-    return cast("dict[str, JsonValue]", value)
+    return cast("dict[str, object]", value)
 
 
 _Text: TypeAlias = Annotated[str, PlainValidator(_any_text)]
-_Object: TypeAlias = Annotated[dict[str, JsonValue], PlainValidator(_any_object)]
+_Object: TypeAlias = Annotated[dict[str, object], PlainValidator(_any_object)]
 
 
 class _PromptRecord(BaseModel):
@@ -113,8 +113,8 @@ def save_graph(graph: Graph, folder: Path) -> None:
     """Write a graph as a folder, which must not be there yet."""
     with new_folder(folder) as partial:
         with store.atomic_file(partial / _TABLES) as stream:
-            stream.write(save(_columns(graph)))
-        manifest = _manifest(graph, store.record_file(partial / _TABLES))
+            stream.write(save(columns_of(graph)))
+        manifest = manifest_of(graph, store.record_file(partial / _TABLES))
         with store.atomic_file(partial / store.MANIFEST) as stream:
             stream.write((json.dumps(manifest.model_dump(), indent=1) + "\n").encode("ascii"))
 
@@ -125,19 +125,16 @@ def load_graph(folder: str | Path) -> Graph:
     manifest = _read_manifest(folder)
     columns = _read_columns(folder, manifest.files)
     try:
-        graph = _graph(manifest, columns)
-        graph.grouped(graph.supernodes)
+        return graph_from(manifest, columns)
     except CallError as error:
         raise WorkError(f"{folder} holds no whole graph: {error}") from error
-    if wrong := _disagreement(graph):
-        raise WorkError(f"{folder} holds no whole graph: {wrong}.")
-    return graph
 
 
 # ---------------------------------------------------------------- writing
 
 
-def _columns(graph: Graph) -> dict[str, np.ndarray]:
+def columns_of(graph: Graph) -> dict[str, np.ndarray]:
+    """The graph's tables, column by column."""
     columns = {f"nodes.{each.name}": getattr(graph.nodes, each.name) for each in fields(graph.nodes)}
     columns |= {f"edges.{each.name}": getattr(graph.edges, each.name) for each in fields(graph.edges)}
     if graph.promoted is not None:
@@ -145,7 +142,8 @@ def _columns(graph: Graph) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(column) for name, column in sorted(columns.items())}
 
 
-def _manifest(graph: Graph, tables: store.FileRecord) -> GraphManifest:
+def manifest_of(graph: Graph, *files: store.FileRecord) -> GraphManifest:
+    """Everything else about it."""
     p = graph.prompt
     return GraphManifest(
         prompt=_PromptRecord(ids=p.ids, pieces=p.pieces, text=p.text, prepended=p.prepended),
@@ -172,7 +170,7 @@ def _manifest(graph: Graph, tables: store.FileRecord) -> GraphManifest:
         labels={str(name): label for name, label in sorted(graph.labels.items(), key=str)},
         pieces=None if graph.promoted is None else dict(sorted(graph.promoted.pieces.items())),
         foreign=dict(graph.foreign),
-        files=(tables,),
+        files=files,
     )
 
 
@@ -218,7 +216,8 @@ def _read_columns(folder: Path, records: tuple[store.FileRecord, ...]) -> _Colum
         raise WorkError(f"{path} is no safetensors file: {error}.") from error
 
 
-def _graph(manifest: GraphManifest, columns: _Columns) -> Graph:
+def graph_from(manifest: GraphManifest, columns: Mapping[str, np.ndarray]) -> Graph:
+    """The graph from its parts, if they fit together."""
     p, pieces = manifest.prompt, manifest.pieces
     parts = {"nodes": [each.name for each in fields(NodeTable)], "edges": [each.name for each in fields(EdgeTable)]}
     parts["promoted"] = [] if pieces is None else list(_PROMOTED)
@@ -230,7 +229,7 @@ def _graph(manifest: GraphManifest, columns: _Columns) -> Graph:
     for part, found in taken.items():
         if len({column.shape for column in found.values()}) > 1:
             raise CallError(f"The columns of the {part} differ in length.")
-    return Graph(
+    graph = Graph(
         prompt=Prompt(tuple(map(TokenId, p.ids)), p.pieces, p.text, p.prepended),
         targets=tuple(
             GraphTarget(each.name, each.position, each.weight, each.probability, each.token)
@@ -252,6 +251,9 @@ def _graph(manifest: GraphManifest, columns: _Columns) -> Graph:
         labels={NodeId.parse(name): label for name, label in manifest.labels.items()},
         foreign=manifest.foreign,
     )
+    if wrong := _disagreement(graph):
+        raise CallError(f"{wrong}.")
+    return graph.grouped(graph.supernodes)
 
 
 def _taken(name: str, columns: _Columns) -> np.ndarray:

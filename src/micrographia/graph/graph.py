@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
-from pydantic import JsonValue
 
 from micrographia.errors import CallError, UnsupportedError
 from micrographia.graph.ledger import Ledger
@@ -90,7 +89,7 @@ class Graph:
     promoted: Promoted | None = None
     supernodes: tuple[Supernode, ...] = ()
     labels: Mapping[NodeId, str] = field(default_factory=dict[NodeId, str])
-    foreign: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    foreign: Mapping[str, object] = field(default_factory=dict[str, object])
     """What another tool's file said beyond all this; it is given back when such a file is written."""
 
     def __repr__(self) -> str:
