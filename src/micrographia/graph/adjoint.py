@@ -44,8 +44,7 @@ class Block:
         n_kv = self.back.shape[0]
         flat, count = state.view(-1, d_model), n_positions * n_rows
         z = heads[: n_heads * count * d_head].view(n_heads, count, d_head)
-        for head in range(n_heads):
-            torch.mm(flat, self.out[head], out=z[head])
+        torch.bmm(flat.expand(n_heads, count, d_model), self.out, out=z)
         mix = self.mix[:, :n_positions, :, :n_positions].reshape(n_kv, n_positions, -1)
         y = values[: n_kv * count * d_head].view(n_kv, n_positions, n_rows * d_head)
         torch.bmm(mix, z.view(n_kv, -1, n_rows * d_head), out=y)
