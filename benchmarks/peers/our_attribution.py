@@ -5,7 +5,6 @@ python our_attribution.py steps    a request per line of JSON, an answer per lin
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,12 +13,15 @@ import torch
 from safetensors.torch import save_file
 
 import micrographia as mg
+from micrographia.bases.basis import Basis
 from micrographia.bases.named import choose_basis
 from micrographia.graph.peer import PeerMatrix, PeerPruning
 from micrographia.graph.prune import prune
 from micrographia.graph.select import Downward, Everything, PeerRanking, Selection
 from micrographia.graph.trace import Trace
 from micrographia.graph.tracing import trace
+from micrographia.model.anatomy import Anatomy
+from micrographia.model.model import Model
 
 
 class Meter:
@@ -41,27 +43,27 @@ def peak_mb() -> float:
 
 
 def rule_of(request: dict) -> Selection:
-    nodes = request.get("max_nodes")
-    match request["rule"]:
-        case "ranking" if nodes is not None:
-            return PeerRanking(nodes, request["batch_size"], request["update_interval"])
-        case "downward":
-            return Downward(1.0, nodes)
+    match request:
+        case {"rule": "ranking"}:
+            return PeerRanking(request["max_nodes"], request["batch_size"], request["update_interval"])
+        case {"rule": "downward"}:
+            return Downward(1.0, request["max_nodes"])
         case _:
             return Everything()
 
 
 def saved(traced: Trace, pruned: PeerPruning) -> dict[str, torch.Tensor]:
     n = traced.nodes
+    features = torch.stack([n.layer[n.features], n.position[n.features], n.index[n.features]], 1)
     return {
         "rows": PeerMatrix.of_trace(traced).rows,
-        "features": torch.stack([n.layer[n.features], n.position[n.features], n.index[n.features]], 1),
-        "kept": torch.cat([pruned.features, pruned.errors]),
+        "features": features[features[:, 1] > 0],
+        "nodes": torch.cat([pruned.features, pruned.errors]),
         "edges": pruned.edges,
     }
 
 
-def answer(model, basis, request: dict) -> dict[str, float]:
+def answer(model: Model, basis: Basis, request: dict) -> dict[str, float]:
     if "product" in request:
         return product(request["product"])
     prompt = model.tokenizer.from_ids(request["ids"])
@@ -90,7 +92,7 @@ def answer(model, basis, request: dict) -> dict[str, float]:
     }
 
 
-def floor(traced: Trace, a) -> float:
+def floor(traced: Trace, a: Anatomy) -> float:
     """Multiplications and additions that the rows need if each is carried through what lies below it, and no more."""
     n = traced.nodes
     position, below = n.position[traced.row_node] + 1.0, n.layer[traced.row_node].double()
@@ -115,7 +117,7 @@ def product(size: int) -> dict[str, float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    answers, sys.stdout = sys.stdout, open(os.devnull, "w")
+    answers, sys.stdout = sys.stdout, sys.stderr
     load = json.loads(sys.stdin.readline())
     before = peak_mb()
     model = mg.open(dtype="float32", device="cpu").model
@@ -123,9 +125,10 @@ def main() -> None:
     basis.decompose(mg.Microscope(model).freeze("warm"))
     with Meter() as after:
         pass
-    print(json.dumps({"before_mb": before, "loaded_mb": after.peak_mb}), file=answers, flush=True)
+    print(json.dumps({"before_mb": before}), file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(answer(model, basis, json.loads(line))), file=answers, flush=True)
+        found = answer(model, basis, json.loads(line)) | {"loaded_mb": after.peak_mb}
+        print(json.dumps(found), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def some_features(decomposition, every: int = 7) -> NodeTable:
     layer, position, index, activation = (column.numpy() for column in columns)
     zeros = np.zeros(len(layer))
     return NodeTable(
-        zeros.astype(np.uint8), layer, position, index, activation.astype(np.float64), zeros, zeros, zeros, zeros
+        zeros.astype(np.uint8), layer, position, index, activation.astype(np.float64), zeros, zeros, zeros, zeros, zeros
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micrographia.errors import CallError
-from micrographia.graph.prune import Pruning, magnitudes, prune
+from micrographia.graph.prune import Pruning, complete_shares, prune
 from micrographia.graph.trace import Trace
 from tests.graph.traces import random_trace
 
@@ -28,8 +28,6 @@ def slow_prune(trace: Trace, node_share: float, edge_share: float) -> tuple[set[
     for row, complete in enumerate(trace.complete_abs.tolist()):
         for s in nodes:
             size = abs(float(trace.rows[row, s]))
-            if n.errors.start <= s < n.errors.stop:
-                size += float(trace.folded_abs[row].flatten()[s - n.errors.start])
             share[row, s] = size / complete if complete else 0.0
     flow = {row: 0.0 for row in range(n.n_features)}
     flow |= {n.n_features + i: target.weight for i, target in enumerate(trace.targets)}
@@ -104,7 +102,7 @@ def test_everything_is_shown_when_everything_is_asked_for() -> None:
     trace = random_trace(2)
     found = prune(trace, 1.0, 1.0)
     flowing = found.importance > 0
-    between = (magnitudes(trace) > 0) & flowing[:, None]
+    between = (trace.rows != 0) & flowing[:, None]
     assert found.between == found.candidates == int(between.sum())
 
 
@@ -131,9 +129,10 @@ def test_the_order_of_nodes_within_a_layer_changes_nothing(seed: int, shuffle: i
     assert edges_of(found) == {(int(rows[row]), int(nodes[source])) for row, source in edges_of(again)}
 
 
-def test_the_magnitudes_of_a_row_are_its_complete_sum() -> None:
+def test_what_a_row_lacks_to_1_has_no_node() -> None:
     trace = random_trace(6)
-    torch.testing.assert_close(magnitudes(trace).sum(1), trace.complete_abs)
+    folded = trace.folded_abs.sum((1, 2)) / trace.complete_abs
+    torch.testing.assert_close(complete_shares(trace).sum(1), 1 - folded)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan")])

@@ -3,9 +3,9 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,10 +27,44 @@ if TYPE_CHECKING:
     from micrographia.bases.training.trainer import BlockProgress, Trainer
     from micrographia.model.model import Model
 
-__all__ = ["train"]
+__all__ = ["TrainChoices", "train"]
 
 _POSITIVE = validators.Number(gte=1)
 _COLUMNS = 3
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class TrainChoices:
+    """What decides the result; what is not said is left to a file or to the defaults."""
+
+    architecture: Annotated[
+        Literal["per-layer", "cross-layer"] | None, Parameter(help="Whether features write to later layers too.")
+    ] = None
+    features: Annotated[int | None, Parameter(validator=_POSITIVE, help="Features per layer.")] = None
+    k: Annotated[int | None, Parameter(validator=_POSITIVE, help="Active features per position and layer.")] = None
+    selection: Annotated[
+        Literal["topk", "batchtopk"] | None, Parameter(help="Exactly k, or k on average and a threshold in the end.")
+    ] = None
+    skip: Annotated[bool | None, Parameter(help="An affine path beside the features.")] = None
+    layers: Annotated[
+        tuple[int, ...] | None, Parameter(help="The layers to train.", consume_multiple=True, negative="")
+    ] = None
+    tokens: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions to read.")] = None
+    passes: Annotated[int | None, Parameter(validator=_POSITIVE, help="How often each block is trained on.")] = None
+    window: Annotated[int | None, Parameter(validator=_POSITIVE, help="Tokens per window of text.")] = None
+    block: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions that are shuffled together.")] = None
+    batch: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions per step.")] = None
+    learning_rate: Annotated[float | None, Parameter(help="Default: 2e-4 times the root of 16384 / features.")] = None
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None, Parameter(help="How wide activations and dense products are. Default: looks.")
+    ] = None
+    seed: Annotated[int | None, Parameter(help="Decides the order of the text and the first weights.")] = None
+
+    def said(self) -> dict[str, object]:
+        """The choices that were made."""
+        made = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in made.items() if value is not None and value != ()}
 
 
 def train(
@@ -40,28 +74,6 @@ def train(
     config: Annotated[Path | None, Parameter(help="A TOML file of choices; flags go before it.")] = None,
     resume: Annotated[bool, Parameter(help="Go on from the folder's checkpoint.", negative="")] = False,
     start_from: Annotated[Path | None, Parameter(help="A folder with transcoders to begin from.")] = None,
-    architecture: Annotated[
-        Literal["per-layer", "cross-layer"] | None, Parameter(help="Whether features write to later layers too.")
-    ] = None,
-    features: Annotated[int | None, Parameter(validator=_POSITIVE, help="Features per layer.")] = None,
-    k: Annotated[int | None, Parameter(validator=_POSITIVE, help="Active features per position and layer.")] = None,
-    selection: Annotated[
-        Literal["topk", "batchtopk"] | None, Parameter(help="Exactly k, or k on average and a threshold in the end.")
-    ] = None,
-    skip: Annotated[bool | None, Parameter(help="An affine path beside the features.")] = None,
-    layers: Annotated[
-        tuple[int, ...] | None, Parameter(help="The layers to train.", consume_multiple=True, negative="")
-    ] = None,
-    tokens: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions to read.")] = None,
-    passes: Annotated[int | None, Parameter(validator=_POSITIVE, help="How often each block is trained on.")] = None,
-    window: Annotated[int | None, Parameter(validator=_POSITIVE, help="Tokens per window of text.")] = None,
-    block: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions that are shuffled together.")] = None,
-    batch: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions per step.")] = None,
-    learning_rate: Annotated[float | None, Parameter(help="Default: 2e-4 times the root of 16384 / features.")] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16"] | None, Parameter(help="How wide activations and dense products are. Default: looks.")
-    ] = None,
-    seed: Annotated[int | None, Parameter(help="Decides the order of the text and the first weights.")] = None,
     workers: Annotated[
         int | None,
         Parameter(
@@ -74,6 +86,7 @@ def train(
         Literal["fp32", "bf16", "int8"], Parameter(help="How the finished transcoders are stored.")
     ] = "fp32",
     json: Annotated[bool, Parameter(help="Print the result as JSON.", negative="")] = False,
+    choices: TrainChoices = TrainChoices(),
     model_options: ModelOptions = ModelOptions(),
 ) -> None:
     """Train transcoders: sparse features that stand in for a model's MLPs.
@@ -89,24 +102,7 @@ def train(
     from micrographia.bases.training.prepare import chosen_config, finish, prepare
     from micrographia.corpus.corpus import Corpus
 
-    said: Mapping[str, object] = {
-        "architecture": architecture,
-        "features": features,
-        "k": k,
-        "selection": selection,
-        "skip": skip,
-        "layers": layers or None,
-        "tokens": tokens,
-        "passes": passes,
-        "window": window,
-        "block": block,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "precision": precision,
-        "seed": seed,
-        "start": None if start_from is None else start_from.name,
-    }
-    flags = {key: value for key, value in said.items() if value is not None}
+    flags = choices.said() | ({} if start_from is None else {"start": start_from.name})
     wanted = chosen_config(out, config, flags, resume=resume)
     text = Corpus.open(corpus)
     if not resume and "precision" not in wanted.model_fields_set:

@@ -59,8 +59,9 @@ def graph_of(
 
 def _nodes(trace: Trace, pruning: Pruning) -> NodeTable:
     n, kept = trace.nodes, pruning.nodes
-    total, inputs = (torch.full((len(n),), float("nan"), dtype=torch.float64) for _ in range(2))
+    total, inputs, folded = (torch.full((len(n),), float("nan"), dtype=torch.float64) for _ in range(3))
     total[trace.row_node], inputs[trace.row_node] = trace.pre.double().cpu(), trace.complete_abs.cpu()
+    folded[trace.row_node] = trace.folded.sum((1, 2), dtype=torch.float64).cpu()
     return NodeTable(
         kind=_column(n.kind, kept).astype(np.uint8),
         layer=_column(n.layer, kept),
@@ -71,21 +72,18 @@ def _nodes(trace: Trace, pruning: Pruning) -> NodeTable:
         curve=_column(pruning.curve.double(), kept),
         total=_column(total, kept),
         inputs=_column(inputs, kept),
+        folded=_column(folded, kept),
     )
 
 
 def _edges(trace: Trace, pruning: Pruning) -> EdgeTable:
-    row, source, n = pruning.target, pruning.source, trace.nodes
+    row, source = pruning.target, pruning.source
     number = pruning.nodes.cumsum(0) - 1
-    weight = trace.rows[row, source].double()
-    error = source - n.errors.start
-    missed = (error >= 0) & (source < n.errors.stop)
-    weight[missed] += trace.folded.flatten(1)[row[missed], error[missed]].double()
     importance = pruning.importance[row].double()
     return EdgeTable(
         source=number[source].cpu().numpy(),
         target=number[trace.row_node[row]].cpu().numpy(),
-        weight=weight.cpu().numpy(),
+        weight=trace.rows[row, source].double().cpu().numpy(),
         share=(pruning.score.double() / importance).cpu().numpy(),
         score=pruning.score.double().cpu().numpy(),
     )

@@ -132,8 +132,8 @@ def _object(value: object) -> bool:
 
 
 def _layer(value: object) -> bool:
-    return (
-        value == "E" or ((_whole(value) or isinstance(value, str)) and re.fullmatch(r"\d{1,9}", str(value)) is not None)
+    return value == "E" or (
+        (_whole(value) or isinstance(value, str)) and re.fullmatch(r"\d{1,9}", str(value)) is not None
     )
 
 

@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "EXTRA", "GRAPH_VERSION", "graph_json", "node_ids", "patch
 GRAPH_VERSION = 1
 EXTRA = "micrographia"
 """The name of the extra fields."""
-COLUMNS = ("activation", "influence", "curve", "total", "inputs")
+COLUMNS = ("activation", "influence", "curve", "total", "inputs", "folded")
 """The columns of numbers that travel with each node."""
 
 _Json: TypeAlias = dict[str, object]

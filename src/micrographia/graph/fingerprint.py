@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from typing import cast
 
 from torch import Tensor
 
@@ -47,8 +48,8 @@ def _tensors(part: object) -> Iterator[Tensor]:
     if isinstance(part, Tensor):
         yield part
     elif isinstance(part, tuple):
-        for one in part:  # pyright: ignore[reportUnknownVariableType]
-            yield from _tensors(one)  # pyright: ignore[reportUnknownArgumentType]
+        for one in cast("tuple[object, ...]", part):
+            yield from _tensors(one)
     elif is_dataclass(part):
         for field in fields(part):
             yield from _tensors(getattr(part, field.name))

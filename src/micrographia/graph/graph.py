@@ -60,6 +60,7 @@ class Node:
     curve: float
     total: float
     inputs: float
+    folded: float
     promotes: tuple[tuple[str, float], ...]
     suppresses: tuple[tuple[str, float], ...]
 
@@ -115,6 +116,7 @@ class Graph:
             curve=float(n.curve[i]),
             total=float(n.total[i]),
             inputs=float(n.inputs[i]),
+            folded=float(n.folded[i]),
             promotes=promotes,
             suppresses=suppresses,
         )

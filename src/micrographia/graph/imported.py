@@ -337,6 +337,7 @@ def _node_table(nodes: Sequence[_Named]) -> NodeTable:
         curve=numbers("influence"),
         total=nothing,
         inputs=nothing,
+        folded=nothing,
     )
 
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from micrographia.graph.flow import influence, normalised
-from micrographia.graph.prune import Pruning, magnitudes
+from micrographia.graph.flow import influence
+from micrographia.graph.nodes import Kind
+from micrographia.graph.prune import Pruning, complete_shares
 from micrographia.graph.trace import Trace
 
 __all__ = ["Counts", "Ends", "Ledger", "balance"]
@@ -48,7 +49,7 @@ class Counts:
     """With a row of their own."""
     shown_features: int
     errors: int
-    """Places where an error is not zero, with what was folded there."""
+    """Places where the basis leaves an error."""
     shown_errors: int
     edges: int
     """Of the trace, those that are not zero."""
@@ -73,16 +74,10 @@ class Ledger:
 
 def balance(trace: Trace, pruning: Pruning, *, has_skips: bool = False) -> Ledger:
     """Follow the unit of influence down the graph."""
-    n = trace.nodes
-    size = magnitudes(trace)
-    sums = size.sum(1, keepdim=True)
-    own = trace.rows[:, n.errors].abs()
-    n_errors = int((size[:, n.errors] > 0).any(0).sum())
-    shares = normalised(size)
-    errors = (own / sums.clamp(min=torch.finfo(sums.dtype).tiny)).minimum(shares[:, n.errors])
+    n, shown = trace.nodes, pruning.nodes
+    shares = complete_shares(trace)
     arriving = _arriving(shares, trace, pruning)
-    ends, at_0 = _ends(shares, errors, arriving, trace, pruning)
-    shown = pruning.nodes
+    ends, at_0 = _ends(shares, arriving, trace, pruning)
     return Ledger(
         ends=ends,
         at_position_0=at_0,
@@ -92,7 +87,7 @@ def balance(trace: Trace, pruning: Pruning, *, has_skips: bool = False) -> Ledge
             active_features=trace.facts.n_active,
             traced_features=n.n_features,
             shown_features=int(shown[n.features].sum()),
-            errors=n_errors,
+            errors=int((shares[:, n.errors] > 0).any(0).sum()),
             shown_errors=int(shown[n.errors].sum()),
             edges=pruning.candidates,
             candidate_edges=pruning.between,
@@ -112,33 +107,28 @@ def _arriving(shares: Float[Tensor, "row node"], trace: Trace, pruning: Pruning)
 
 
 def _ends(
-    shares: Float[Tensor, "row node"],
-    errors: Float[Tensor, "row error"],
-    arriving: Float[Tensor, " row"],
-    trace: Trace,
-    pruning: Pruning,
+    shares: Float[Tensor, "row node"], arriving: Float[Tensor, " row"], trace: Trace, pruning: Pruning
 ) -> tuple[Ends, float]:
     """The parts of the unit, and how much of them all lies at position 0."""
     n = trace.nodes
     by_node = arriving @ shares
-    by_error = arriving @ errors
     by_edge = torch.zeros_like(by_node)
     by_edge.index_add_(0, pruning.source, arriving[pruning.target] * shares[pruning.target, pruning.source])
-    feature, first = n.kind == 0, n.position == 0
-    hidden = (by_node - by_edge).clamp(min=0)
-    hidden[n.errors] = 0
-    pruned = by_node.masked_fill(~(feature & ~pruning.nodes), 0)
-    hidden = hidden - pruned
-    tokens = by_edge.masked_fill(n.kind != 2, 0)
-    missed = by_node.masked_fill(n.kind != 1, 0)
-    ended = tokens + missed + pruned + hidden
+    errors = by_node.masked_fill(n.kind != Kind.ERROR, 0)
+    pruned = by_node.masked_fill((n.kind != Kind.FEATURE) | pruning.nodes, 0)
+    hidden = (by_node - by_edge - pruned).clamp(min=0).masked_fill(n.kind == Kind.ERROR, 0)
+    tokens = by_edge.masked_fill(n.kind != Kind.TOKEN, 0)
+    complete = trace.complete_abs
+    weight = (arriving.double() / complete.clamp(min=torch.finfo(torch.float64).tiny)).to(trace.folded_abs.dtype)
+    folded = torch.einsum("r,rlp->p", weight, trace.folded_abs)
+    ended = errors + pruned + hidden + tokens
     ends = Ends(
         tokens=float(tokens.sum()),
         bias=float(by_edge[n.bias]),
-        errors=float(by_error.sum()),
-        folded=float(missed.sum() - by_error.sum()),
+        errors=float(errors.sum()),
+        folded=float(folded.sum()),
         pruned=float(pruned.sum()),
         hidden=float(hidden.sum()),
-        nowhere=float(arriving @ (1 - shares.sum(1)).clamp(min=0)),
+        nowhere=float(arriving[complete == 0].sum()),
     )
-    return ends, float(ended[first].sum())
+    return ends, float(ended[n.position == 0].sum() + folded[0])

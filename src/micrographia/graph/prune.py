@@ -4,7 +4,8 @@
     influence = w (Â + Â² + …)
     score[t, s] = Â[t, s] · (influence[t] + w[t])
 
-Both shares are shares of the complete trace. So raising one never takes out what was shown before.
+Both shares are shares of all that the trace has nodes for, whatever the other one is: so raising one never takes out
+what was shown before. What flows into features without a row competes with nothing; it stands in the ledger.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from micrographia.graph.flow import curve, influence, lowest, normalised
+from micrographia.graph.flow import curve, influence, lowest
 from micrographia.graph.nodes import Nodes
 from micrographia.graph.trace import Trace
 
-__all__ = ["Pruning", "magnitudes", "prune"]
+__all__ = ["Pruning", "complete_shares", "prune"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,7 +33,7 @@ class Pruning:
     source: Int[Tensor, " edge"]
     score: Float[Tensor, " edge"]
     influence: Float[Tensor, " node"]
-    """0 for the targets; an error counts with all that was folded into it."""
+    """0 for the targets."""
     curve: Float[Tensor, " node"]
     """Each node's place on the cumulative curve of influence; small means important."""
     importance: Float[Tensor, " row"]
@@ -46,11 +47,10 @@ class Pruning:
         return f"<Pruning: {int(self.nodes.sum())} nodes, {len(self.source)} edges>"
 
 
-def magnitudes(trace: Trace) -> Float[Tensor, "row node"]:
-    """|A|, every active feature by itself: those without a column count where they sit, with the error there."""
-    size = trace.rows.abs()
-    size[:, trace.nodes.errors] += trace.folded_abs.flatten(1)
-    return size
+def complete_shares(trace: Trace) -> Float[Tensor, "row node"]:
+    """|A| as a share of the complete row; what is missing to 1 is in active features without a row."""
+    complete = trace.complete_abs.clamp(min=torch.finfo(trace.rows.dtype).tiny)
+    return trace.rows.abs().div_(complete[:, None])
 
 
 def prune(trace: Trace, node_share: float = 0.8, edge_share: float = 0.98) -> Pruning:
@@ -60,7 +60,7 @@ def prune(trace: Trace, node_share: float = 0.8, edge_share: float = 0.98) -> Pr
     What equals the last one kept is kept too.
     """
     n = trace.nodes
-    shares = normalised(magnitudes(trace))
+    shares = complete_shares(trace)
     reached = influence(shares, trace.weights)
     kept = reached >= lowest(reached, node_share)
     kept[n.tokens.start :] = True

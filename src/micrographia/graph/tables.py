@@ -37,6 +37,8 @@ class NodeTable:
     """What all of its inputs add up to, shown or not: a feature's pre-activation, a target's value."""
     inputs: Float64[np.ndarray, " node"]
     """The sum of the magnitudes of all of its inputs, shown or not."""
+    folded: Float64[np.ndarray, " node"]
+    """What its inputs without a node add up to: active features that got no row."""
 
     def __post_init__(self) -> None:
         _freeze(self)

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 from micrographia.graph.graph import Graph
 from micrographia.graph.ledger import Ledger
 from micrographia.graph.trace import TraceFacts
+from micrographia.report.outline import NEURONS
 from micrographia.report.words import joined, percent, shortened
 from micrographia.store import readable_size
 
@@ -40,7 +41,7 @@ def entries(ledger: Ledger, facts: TraceFacts | None = None) -> tuple[Entry, ...
     bare = counts.active_features - counts.traced_features
     pruned = counts.traced_features - counts.shown_features
     hidden = counts.edges - counts.shown_edges
-    exact = facts is not None and facts.basis == "Neurons"
+    exact = facts is not None and facts.basis == NEURONS
     found = (
         Entry("tokens", ends.tokens, "shown", "reaches a token by edges that are shown"),
         Entry("bias", ends.bias, "shown", "is constant, whatever the prompt"),

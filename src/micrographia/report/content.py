@@ -92,13 +92,14 @@ def _node(graph: Graph, i: int) -> dict[str, object]:
     return {"id": str(node.id), "kind": node.id.kind.name.lower(), "words": node.words, **numbers, **said}
 
 
-def _edges(graph: Graph) -> list[dict[str, object]]:
-    names, e = list(map(str, graph.nodes)), graph.edges
-    columns = (e.source.tolist(), e.target.tolist(), e.weight.tolist(), e.share.tolist(), e.score.tolist())
-    return [
-        {"source": names[source], "target": names[target], "weight": weight, "share": share, "score": score}
-        for source, target, weight, share, score in zip(*columns, strict=True)
-    ]
+def _edges(graph: Graph) -> dict[str, object]:
+    """By columns; `source` and `target` are numbers in the list of nodes."""
+    e = graph.edges
+    return {
+        "source": e.source.tolist(),
+        "target": e.target.tolist(),
+        **{name: [float(f"{x:.6g}") for x in getattr(e, name).tolist()] for name in ("weight", "share", "score")},
+    }
 
 
 def _number(value: float) -> float | None:

@@ -1,7 +1,8 @@
 """A graph as an outline: from the answer down to the tokens, each part under the one that uses it most.
 
-A part is a supernode, a feature that is in none, a token, the bias, or all errors together. Its share is the
-influence that enters it from outside: influence that goes on from one of its members to another is counted once.
+A part is a supernode, a feature that is in none, a token, the bias, or all errors together. Everything at a position
+that stands in front of every prompt is one part too: nothing of it depends on the prompt. A part's share is the
+influence that enters it from outside; what goes on from one of its members to another is counted once.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,13 @@ from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
 from micrographia.report.words import joined, span
 
-__all__ = ["Branch", "Outline", "Part", "Said", "outline", "parts_of"]
+__all__ = ["NEURONS", "Branch", "Outline", "Part", "Said", "outline", "parts_of"]
+
+NEURONS = "Neurons"
+"""The kind of basis, as facts name it, that leaves nothing unexplained: what is missing was only not traced."""
 
 _SAID = 5
+_IN_FRONT = "stands in front of every prompt, and is the same whatever follows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def outline(graph: Graph, at_most: int | None = None) -> Outline:
         if number in shown:
             children.setdefault(parents[number], []).append(number)
     hidden = [parts[i].share for i in range(1, len(parts)) if i not in shown]
-    return Outline(_grown(0, parts, children), len(parts) - 1, len(shown) - 1, sum(hidden))
+    return Outline(_grown(0, parts, children), len(parts) - 1, len(shown) - 1, sum(hidden, 0.0))
 
 
 def _upwards(number: int, parents: Sequence[int]) -> set[int]:
@@ -119,9 +124,13 @@ def _members(graph: Graph) -> list[_Members]:
     """Which nodes belong together, with a name and a reason; targets first."""
     n, taken = graph.nodes, np.zeros(len(graph.nodes), dtype=bool)
     found: list[_Members] = [(np.flatnonzero(n.kind == Kind.TARGET), "", "")]
+    for position in range(graph.prompt.prepended):
+        nodes = np.flatnonzero((n.position == position) & ((n.kind == Kind.FEATURE) | (n.kind == Kind.TOKEN)))
+        found.append((nodes, graph.prompt.pieces[position], _IN_FRONT))
+        taken[nodes] = True
     for group in graph.supernodes:
         nodes = np.array([n.find(member) for member in group.members])
-        inside = nodes[n.kind[nodes] != Kind.TARGET]
+        inside = nodes[(n.kind[nodes] != Kind.TARGET) & ~taken[nodes]]
         if len(inside):
             found.append((inside, group.name, group.reason))
         taken[nodes] = True
@@ -150,14 +159,14 @@ def _part_of(graph: Graph, members: Sequence[Int64[np.ndarray, " member"]]) -> I
 
 def _part(graph: Graph, nodes: Int64[np.ndarray, " member"], name: str, reason: str, inside: float) -> Part:
     n, first = graph.nodes, int(nodes[0])
-    kind = Kind(int(n.kind[first]))
+    kind = Kind(max(n.kind[nodes].tolist()))
     is_answer = kind == Kind.TARGET
     return Part(
         kind=kind,
         name=name or _name(graph, nodes, kind),
         members=tuple(nodes.tolist()),
         share=1.0 if is_answer else max(float(n.influence[nodes].sum()) - inside, 0.0),
-        layers=_between(n.layer[nodes]) if kind in (Kind.FEATURE, Kind.ERROR) else "",
+        layers=_between(n.layer[nodes]),
         places=_places(graph, nodes),
         activation=float(n.activation[first]),
         promotes=_promoted(graph, nodes),
@@ -173,7 +182,7 @@ def _name(graph: Graph, nodes: Int64[np.ndarray, " member"], kind: Kind) -> str:
         case Kind.TOKEN:
             return graph.words(int(nodes[0]))
         case Kind.ERROR:
-            return "unexplained"
+            return "untraced" if graph.facts is not None and graph.facts.basis == NEURONS else "unexplained"
         case Kind.BIAS:
             return "bias"
         case Kind.FEATURE:
@@ -181,7 +190,8 @@ def _name(graph: Graph, nodes: Int64[np.ndarray, " member"], kind: Kind) -> str:
 
 
 def _between(numbers: Int64[np.ndarray, " member"]) -> str:
-    return span(int(numbers.min()), int(numbers.max()))
+    numbers = numbers[numbers >= 0]
+    return span(int(numbers.min()), int(numbers.max())) if len(numbers) else ""
 
 
 def _places(graph: Graph, nodes: Int64[np.ndarray, " member"]) -> str:

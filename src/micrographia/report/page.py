@@ -5,7 +5,7 @@ A page stays below `MOST_BYTES`: the picture and the tables show the strongest e
 say how many they leave out.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -43,7 +43,7 @@ th{text-align:left;position:sticky;top:0;background:var(--paper)}td,th{padding:.
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}tr:target{outline:2px solid var(--plus)}
 tbody tr:nth-child(even){background:color-mix(in srgb,var(--line) 30%,transparent)}
 ul.tree,ul.tree ul{list-style:none;margin:0;padding-left:1.1rem;border-left:1px solid var(--line)}
-ul.tree{border:0;padding:0}
+ul.tree{border:0;padding:0}ul.tree li{padding-left:1rem}ul.tree summary{margin-left:-1rem}
 .share{display:inline-block;min-width:3.6rem;text-align:right;margin-right:.5rem;font-variant-numeric:tabular-nums}
 .said{color:var(--plus)}summary{cursor:pointer}code{font-size:.9em}
 @media print{.wide{overflow:visible}}
@@ -141,7 +141,7 @@ def _key(entry: Entry) -> str:
 
 
 def _picture(graph: Graph) -> Iterator[str]:
-    drawn = picture(graph, linked=True)
+    drawn = picture(graph, linked=_listed_nodes(graph))
     yield '<section><h2>Graph</h2><figure style="margin:0"><div class="wide">'
     yield drawn.svg
     yield (
@@ -154,7 +154,8 @@ def _picture(graph: Graph) -> Iterator[str]:
 def _outline(graph: Graph) -> Iterator[str]:
     tree = outline(graph, _PARTS)
     yield "<section><h2>From the answer down</h2>"
-    yield f'<ul class="tree">{"".join(_branch(graph, child) for child in tree.root.children)}</ul>'
+    listed = frozenset(_listed_nodes(graph))
+    yield f'<ul class="tree">{"".join(_branch(graph, child, listed) for child in tree.root.children)}</ul>'
     hidden = tree.n_parts - tree.n_shown
     if hidden:
         yield f'<p class="dim">{joined(hidden, "part")} more, with shares of {percent(tree.hidden_share)} in sum.</p>'
@@ -164,26 +165,27 @@ def _outline(graph: Graph) -> Iterator[str]:
     )
 
 
-def _branch(graph: Graph, branch: Branch) -> str:
-    """An item of the tree; a branch with children can be folded. Deep ones are only indented: no recursion limit."""
-    line, part = _line(graph, branch.part), branch.part
+def _branch(graph: Graph, branch: Branch, listed: Collection[int]) -> str:
+    """An item of the tree; a branch with children can be folded."""
+    line, part = _line(branch.part, listed), branch.part
     if not branch.children:
         return f"<li>{line}</li>"
-    inner = "".join(_branch(graph, child) for child in branch.children)
+    inner = "".join(_branch(graph, child, listed) for child in branch.children)
     is_open = " open" if part.share > 0.005 else ""
     return f"<li><details{is_open}><summary>{line}</summary><ul>{inner}</ul></details></li>"
 
 
-def _line(graph: Graph, part: Part) -> str:
+def _line(part: Part, listed: Collection[int]) -> str:
     first = part.members[0]
     count = f" ×{len(part.members)}" if len(part.members) > 1 else ""
     layers = f" · layer {part.layers}" if part.layers else ""
     place = f" · at {_text(part.places)}" if part.places and part.kind != Kind.TOKEN else ""
     active = f" · active {significant(part.activation)}" if part.kind == Kind.FEATURE else ""
     says = " ".join(f'<span class="said">{_text(said.piece, 24)}</span>' for said in part.promotes)
-    why = f' title="{_text(part.reason, 300)}"' if part.reason else ""
+    name = f'<b title="{_text(part.reason, 300)}">{_text(part.name)}</b>' if part.reason else _text(part.name)
+    name = f'<a href="#n{first}">{name}</a>' if first in listed else name
     return (
-        f'<span class="share">{percent(part.share)}</span><a href="#n{first}"{why}>{_text(part.name)}</a>'
+        f'<span class="share">{percent(part.share)}</span>{name}'
         f'<span class="dim">{count}{layers}{place}{active}</span> {says}'
     )
 
@@ -208,13 +210,20 @@ def _sign(plus: float) -> str:
 
 
 def _nodes(graph: Graph) -> Iterator[str]:
-    order = np.argsort(-graph.nodes.influence, kind="stable")[:_NODES].tolist()
+    order = _listed_nodes(graph)
     yield f"<section><h2>Nodes</h2><details open><summary>{_listed(len(order), len(graph.nodes), 'node')}</summary>"
     names = ("node", "says", "at", "activation", "influence", "all inputs", "promotes", "suppresses")
     yield _table(
         ("", "", "", "n", "n", "n", "", ""), names, (_node(graph, i) for i in order), ids=[f"n{i}" for i in order]
     )
     yield "</details></section>"
+
+
+def _listed_nodes(graph: Graph) -> list[int]:
+    """The nodes of the table: targets, then the most influential ones."""
+    n = graph.nodes
+    weight = np.where(n.kind == Kind.TARGET, np.inf, n.influence)
+    return np.argsort(-weight, kind="stable")[:_NODES].tolist()
 
 
 def _node(graph: Graph, i: int) -> Sequence[str]:

@@ -4,7 +4,7 @@
 as its share of what its target gets. Nothing in it moves, runs or is fetched.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from html import escape
 
@@ -54,8 +54,8 @@ class Picture:
     note: str
 
 
-def picture(graph: Graph, *, linked: bool = False) -> Picture:
-    """Draw a graph. With `linked`, a node leads to `#n` and its number, as in the page's table."""
+def picture(graph: Graph, *, linked: Collection[int] = ()) -> Picture:
+    """Draw a graph. Nodes in `linked` lead to `#n` and their number, as in the page's table."""
     place = layout(graph)
     drawn = _strongest(graph)
     reach = max(
@@ -126,7 +126,7 @@ def _edges(graph: Graph, place: Layout, drawn: Int64[np.ndarray, " edge"]) -> It
         yield f'<path class="e {sign}" d="{way}" stroke-width="{width:.1f}" stroke-opacity="{clear:.2f}"/>'
 
 
-def _nodes(graph: Graph, place: Layout, linked: bool) -> Iterator[str]:
+def _nodes(graph: Graph, place: Layout, linked: Collection[int]) -> Iterator[str]:
     most = float(graph.nodes.influence.max(initial=0.0)) or 1.0
     for node in range(len(graph.nodes)):
         if place.stacked[node]:
@@ -134,7 +134,7 @@ def _nodes(graph: Graph, place: Layout, linked: bool) -> Iterator[str]:
         kind = Kind(int(graph.nodes.kind[node]))
         size = 5.0 if kind == Kind.TARGET else 2.6 + 3.4 * (float(graph.nodes.influence[node]) / most) ** 0.5
         mark = _mark(kind, float(place.x[node]), float(place.y[node]), size, escape(_title(graph, node, kind)))
-        yield f'<a href="#n{node}">{mark}</a>' if linked else mark
+        yield f'<a href="#n{node}">{mark}</a>' if node in linked else mark
         if kind == Kind.TARGET:
             x, y = place.x[node] + 8, place.y[node] - 8
             yield f'<text class="said" x="{x:.0f}" y="{y:.0f}">{escape(shortened(graph.words(node), 24))}</text>'

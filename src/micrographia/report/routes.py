@@ -37,8 +37,8 @@ def routes(graph: Graph, n: int, parts: Sequence[Part] | None = None) -> tuple[R
     summed = [
         Route(
             stops=tuple(parts[stop] for stop in way),
-            share=sum(share for share, _ in paths),
-            plus=sum(share for share, sign in paths if sign > 0),
+            share=sum((share for share, _ in paths), 0.0),
+            plus=sum((share for share, sign in paths if sign > 0), 0.0),
             n_paths=len(paths),
         )
         for way, paths in found.items()

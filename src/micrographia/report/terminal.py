@@ -12,7 +12,7 @@ from micrographia.graph.nodes import Kind
 from micrographia.report.books import Entry, counted, entries, held, judged, work
 from micrographia.report.outline import Branch, Part, outline, parts_of
 from micrographia.report.routes import PATHS, Route, routes
-from micrographia.report.words import inert, joined, percent, significant
+from micrographia.report.words import inert, joined, percent, shortened, significant
 
 __all__ = ["summary"]
 
@@ -20,6 +20,7 @@ _BAR = 12
 _STATES = {"shown": "green", "unexplained": "yellow", "left out": "magenta"}
 _KINDS = {Kind.TOKEN: "cyan", Kind.ERROR: "yellow", Kind.BIAS: "yellow", Kind.TARGET: "bold green"}
 _COLUMNS = ("share", "what", "layer", "at", "active", "promotes")
+_LONGEST = 16
 _NARROW, _UNBOUNDED = 92, 1000
 _MOST_WIDE, _MOST_NARROW = (6, 34, 5, 15, 6), (6, 25, 5, 11, 6)
 
@@ -70,7 +71,7 @@ def _walked(branch: Branch, prefix: str = "", below: str = "") -> Iterator[tuple
 def _cells(part: Part, prefix: str) -> Sequence[Text]:
     count = f" ×{len(part.members)}" if len(part.members) > 1 and part.kind != Kind.TARGET else ""
     name = Text.assemble((prefix, "dim"), (inert(part.name), _KINDS.get(part.kind, "")), (count, "dim"))
-    promotes = "  ".join(inert(said.piece) for said in part.promotes)
+    promotes = "  ".join(shortened(said.piece, _LONGEST) for said in part.promotes)
     active = significant(part.activation) if part.kind == Kind.FEATURE else ""
     places = "" if part.kind == Kind.TARGET else inert(part.places)
     places = places.split(" ")[0] if part.kind == Kind.TOKEN else places
@@ -109,7 +110,7 @@ def _hint(part: Part) -> str:
     """What a stop is beside its name: a token's position, what a feature promotes first."""
     if part.kind == Kind.TOKEN:
         return f" {part.places.split(' ')[0]}"
-    return f" ({inert(part.promotes[0].piece)})" if part.promotes else ""
+    return f" ({shortened(part.promotes[0].piece, _LONGEST)})" if part.promotes else ""
 
 
 # ---------------------------------------------------------------- books

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from micrographia.bases.evaluation.baselines import Moments, calibrate, ridge
+from micrographia.bases.evaluation.baselines import _SHARES, Moments, calibrate, ridge
 from micrographia.bases.evaluation.standin import MlpView, PerLayerStandIn
 from micrographia.errors import WorkError
 from micrographia.ids import Layer
@@ -87,9 +87,33 @@ def test_a_model_that_is_not_a_number_is_refused(tiny) -> None:
         calibrate(other, some_passages(*[12] * 4), basis, tokens=60, progress=silent)
 
 
-def test_the_error_of_a_map_is_what_it_says() -> None:
-    x, y, weight, bias = normal(70, 5), normal(70, 3, seed=1), normal(3, 5, seed=2), normal(3, seed=3)
-    moments = Moments()
-    moments.add(x[:30], y[:30])
-    moments.add(x[30:], y[30:])
-    assert moments.error((weight, bias)) == pytest.approx(float((y - x @ weight.T - bias).square().sum()))
+def test_the_penalty_is_the_best_for_the_other_half() -> None:
+    """Every penalty tried by hand: learned on one half, judged on the other, and then the other way round."""
+    x, y = normal(80, 30) * 2 + 1, normal(80, 3, seed=1)
+    y = y + x @ normal(3, 30, seed=2).T
+    parts = [(x[::2], y[::2]), (x[1::2], y[1::2])]
+    halves = Moments(), Moments()
+    for half, part in zip(halves, parts, strict=True):
+        half.add(*part)
+
+    def learned(inputs: torch.Tensor, outputs: torch.Tensor, share: float):
+        centred = inputs - inputs.mean(0)
+        gram = centred.T @ centred
+        penalty = share * gram.diagonal().mean() * torch.eye(30, dtype=gram.dtype)
+        weight = torch.linalg.solve(gram + penalty, centred.T @ (outputs - outputs.mean(0))).T
+        return weight, outputs.mean(0) - weight @ inputs.mean(0)
+
+    def cost(share: float) -> float:
+        total = 0.0
+        for one, other in (parts, parts[::-1]):
+            weight, bias = learned(*one, share)
+            total += float((other[1] - other[0] @ weight.T - bias).square().sum())
+        return total
+
+    costs = {share: cost(share) for share in _SHARES}
+    best = min(costs, key=costs.__getitem__)
+    assert min(_SHARES) < best < max(_SHARES)
+    weight, bias = ridge(*halves)
+    expected = learned(x, y, best)
+    assert (weight - expected[0]).abs().max() < 1e-9
+    assert (bias - expected[1]).abs().max() < 1e-9

@@ -5,6 +5,7 @@ python attribution.py WORK     every folder in WORK/ours is a job: `job.json` sa
 python attribution.py steps    a request per line of JSON, an answer per line: first what to load, then what to trace
 """
 
+import contextlib
 import json
 import resource
 import sys
@@ -69,10 +70,8 @@ class Meter:
     """Seconds on the wall and of this process, and the most memory that was resident while it ran."""
 
     def __enter__(self):
-        try:
+        with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-        except OSError:
-            pass
         self.start = time.perf_counter(), time.process_time()
         return self
 
@@ -154,9 +153,10 @@ def serve(answers) -> None:
     model = load_model(load["model"], load_basis(Path(load["basis"])), load["backend"])
     with Meter() as after:
         pass
-    print(json.dumps({"before_mb": before, "loaded_mb": after.peak_mb}), file=answers, flush=True)
+    print(json.dumps({"before_mb": before}), file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(answer(model, json.loads(line))), file=answers, flush=True)
+        found = answer(model, json.loads(line)) | {"loaded_mb": after.peak_mb}
+        print(json.dumps(found), file=answers, flush=True)
 
 
 if __name__ == "__main__":

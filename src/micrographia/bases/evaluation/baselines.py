@@ -1,6 +1,6 @@
 """What a basis has to beat, fitted on training text: a linear map, the mean, nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast, final
 
@@ -18,7 +18,7 @@ from micrographia.store import Progress
 
 __all__ = ["Affine", "Calibration", "ConstantStandIn", "LinearStandIn", "Moments", "calibrate", "ridge"]
 
-_SHARES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Penalties to choose from, as shares of an input's mean variance."""
 
 Affine: TypeAlias = tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]
@@ -102,33 +102,45 @@ class Moments:
     def plus(self, other: "Moments") -> "Moments":
         both = Moments()
         both.n, both.yy = self.n + other.n, self.yy + other.yy
-        both.x, both.y, both.xx, both.xy = (self.x + other.x, self.y + other.y, self.xx + other.xx, self.xy + other.xy)
+        both.x, both.y = self.x + other.x, self.y + other.y
+        both.xx, both.xy = self.xx + other.xx, self.xy + other.xy
         return both
 
-    def fitted(self, shares: Sequence[float]) -> list[Affine]:
-        """The best affine map for each penalty, which is a share of an input's mean variance."""
-        mean_x, mean_y = self.x / self.n, self.y / self.n
-        covariance = self.xx - self.n * mean_x.outer(mean_x)
-        values, axes = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(covariance))
-        along = axes.T @ (self.xy - self.n * mean_x.outer(mean_y))
-        weights = [(axes @ (along / (values + share * values.mean())[:, None])).T for share in shares]
-        return [(weight, mean_y - weight @ mean_x) for weight in weights]
+    def means(self) -> tuple[Float[Tensor, " d_in"], Float[Tensor, " d_out"]]:
+        return self.x / self.n, self.y / self.n
 
-    def error(self, affine: Affine) -> float:
-        """Σ ‖y − W x − b‖² over these positions."""
-        weight, bias = affine
-        product, own = weight @ self.xy, weight @ self.xx @ weight.T
-        cross = 2 * bias @ (weight @ self.x - self.y) + self.n * bias @ bias
-        return self.yy - 2 * float(product.trace()) + float(own.trace()) + float(cross)
+    def about(
+        self, x: Float[Tensor, " d_in"], y: Float[Tensor, " d_out"]
+    ) -> tuple[Float[Tensor, "d_in d_in"], Float[Tensor, "d_in d_out"], float]:
+        """The products, inputs and outputs counted from a point: of inputs, of both, and of outputs with themselves."""
+        xx = self.xx - self.x.outer(x) - x.outer(self.x) + self.n * x.outer(x)
+        xy = self.xy - self.x.outer(y) - x.outer(self.y) + self.n * x.outer(y)
+        return xx, xy, self.yy - 2 * float(self.y @ y) + self.n * float(y @ y)
 
 
 def ridge(one: Moments, other: Moments) -> Affine:
     """The affine map from inputs to outputs; its penalty is the one with which each half serves the other best."""
-    tried = [
-        sum(errors)
-        for errors in zip(map(other.error, one.fitted(_SHARES)), map(one.error, other.fitted(_SHARES)), strict=True)
-    ]
-    return one.plus(other).fitted([_SHARES[tried.index(min(tried))]])[0]
+    errors = [sum(both) for both in zip(_errors(one, other), _errors(other, one), strict=True)]
+    whole = one.plus(other)
+    mean_x, mean_y = whole.means()
+    xx, xy, _ = whole.about(mean_x, mean_y)
+    penalty = _SHARES[errors.index(min(errors))] * xx.diagonal().mean()
+    weight = cast("Tensor", torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)).T
+    return weight, mean_y - weight @ mean_x
+
+
+def _errors(learned: Moments, judged: Moments) -> list[float]:
+    """For each penalty what a map learned on one half leaves on the other, in the axes in which it is diagonal."""
+    mean_x, mean_y = learned.means()
+    xx, xy, _ = learned.about(mean_x, mean_y)
+    values, axes = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(xx))
+    there_xx, there_xy, there_yy = judged.about(mean_x, mean_y)
+    there_xx, there_xy, along = axes.T @ there_xx @ axes, axes.T @ there_xy, axes.T @ xy
+    errors: list[float] = []
+    for share in _SHARES:
+        weight = along / (values + share * values.mean())[:, None]
+        errors.append(there_yy + float((weight * (there_xx @ weight - 2 * there_xy)).sum()))
+    return errors
 
 
 def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, progress: Progress) -> Calibration:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alone", "Crew", "Job", "Processes"]
 
-Progress: TypeAlias = Mapping[Layer, LayerProgress]
+_Progress: TypeAlias = Mapping[Layer, LayerProgress]
 _Order: TypeAlias = tuple[Literal["train"], int, int] | tuple[Literal["save"], Path] | tuple[Literal["stop"]]
 
 
@@ -65,7 +65,7 @@ class Crew(Protocol):
     """
 
     def begin(self, room: int, number: int, /) -> None: ...
-    def finish(self) -> Progress: ...
+    def finish(self) -> _Progress: ...
     def save(self, folder: Path, /) -> None: ...
     def close(self) -> None: ...
 
@@ -76,7 +76,7 @@ class Alone:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._done: Progress = {}
+        self._done: _Progress = {}
         self.units: dict[str, Unit] = {}
         if job.checkpoint is not None:
             self.units = _restored(job, job.checkpoint)
@@ -86,7 +86,7 @@ class Alone:
         self.units = self.units or _begun(self._job, block)
         self._done = {layer: found for unit in self.units.values() for layer, found in unit.train(block).items()}
 
-    def finish(self) -> Progress:
+    def finish(self) -> _Progress:
         return self._done
 
     def save(self, folder: Path, /) -> None:
@@ -116,7 +116,7 @@ class Processes:
     def begin(self, room: int, number: int, /) -> None:
         self._order(("train", room, number))
 
-    def finish(self) -> Progress:
+    def finish(self) -> _Progress:
         return {layer: found for answer in self._answers() for layer, found in answer.items()}
 
     def save(self, folder: Path, /) -> None:
@@ -137,7 +137,7 @@ class Processes:
         for _, pipe in self._workers:
             _tell(pipe, order)
 
-    def _answers(self) -> list[Progress]:
+    def _answers(self) -> list[_Progress]:
         return [_answer(worker, pipe) for worker, pipe in self._workers]
 
 
@@ -148,9 +148,9 @@ def _tell(pipe: "Connection", order: _Order) -> None:
         return  # a worker that is gone is noticed, and named, when its answer is missing
 
 
-def _answer(worker: "BaseProcess", pipe: "Connection") -> Progress:
+def _answer(worker: "BaseProcess", pipe: "Connection") -> _Progress:
     try:
-        found = cast("Progress | Exception", pipe.recv())
+        found = cast("_Progress | Exception", pipe.recv())
     except (EOFError, OSError):
         worker.join(timeout=5)
         raise WorkError(
@@ -174,7 +174,7 @@ def _work(job: Job, pipe: "Connection") -> None:
             return
         try:
             crew = crew or Alone(job)
-            answer: Progress = {}
+            answer: _Progress = {}
             match order:
                 case ("train", room, number):
                     crew.begin(room, number)
