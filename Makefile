@@ -23,9 +23,8 @@ install = $(BIN)/python -m pip install $(QUIET) --no-input $(1) \
 help:  ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-7s %s\n", $$1, $$2 }'
 
-# The target keeps its name when there are graphs: it is "show me what the model does with this prompt".
-trace: $(STAMP)  ## look into the embedded model with one prompt (PROMPT="..." for another)
-	@$(BIN)/micrographia lens "$$PROMPT"
+trace: $(STAMP)  ## why the embedded model answers one prompt as it does (PROMPT="..." for another)
+	@$(BIN)/micrographia trace "$$PROMPT"
 
 test: $(STAMP)  ## check and test everything
 	@scripts/check
