@@ -255,7 +255,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, object]:
     if "trainer" in chosen.only:
         figures = []
         for features in chosen.trainer_features:
-            figures += trainer_case(chosen.corpus, features, *((2, 4096) if chosen.quick else (4, 16_384)))
+            figures += trainer_case(chosen.corpus, features, *((2, 4096) if chosen.quick else (4, 8192)))
         report("All 30 layers, forward passes included, per token", figures, "sparsify")
         results["trainer"] = figures
     if "cross" in chosen.only:
