@@ -90,7 +90,7 @@ def test_a_model_that_is_not_a_number_is_refused(tiny) -> None:
 def test_the_penalty_is_the_best_for_the_other_half() -> None:
     """Every penalty tried by hand: learned on one half, judged on the other, and then the other way round."""
     x, y = normal(80, 30) * 2 + 1, normal(80, 3, seed=1)
-    y = y + x @ normal(3, 30, seed=2).T
+    y = y + x @ (3 * normal(3, 30, seed=2)).T
     parts = [(x[::2], y[::2]), (x[1::2], y[1::2])]
     halves = Moments(), Moments()
     for half, part in zip(halves, parts, strict=True):
