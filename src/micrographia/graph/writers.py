@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast, final, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
@@ -39,8 +39,9 @@ class Writers(Protocol):
     def read(self, state: Float[Tensor, "pos row d_model"], /) -> Written: ...
 
 
-_Part: TypeAlias = tuple[int, Int[Tensor, " source"], list[int]]
-"""A source layer; for each of its features the place in the padded array; how many lie before each position."""
+_Part: TypeAlias = tuple[int, Tensor, list[int]]
+"""A source layer; for each of its features, of which each layer has another number, the place in the padded array; how
+many lie before each position."""
 
 
 @final
