@@ -96,7 +96,7 @@ def split(stage: Int[Tensor, " row"], position: Int[Tensor, " row"], size: int, 
 class Sweeper:
     """Carries readings down through one frozen run. It keeps its buffers from block to block."""
 
-    def __init__(self, adjoint: Adjoint, *, block_size: int = 384, overhead: int = 8) -> None:
+    def __init__(self, adjoint: Adjoint, *, block_size: int = 1536, overhead: int = 100) -> None:
         self.adjoint = adjoint
         self.block_size = block_size
         self.overhead = overhead
