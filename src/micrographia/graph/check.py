@@ -344,7 +344,7 @@ def _link_rules(links: Sequence[_Record], nodes: Sequence[_Record]) -> Iterator[
 
 def _view_rules(view: _Record, names: set[str]) -> Iterator[Finding]:
     for i, name in enumerate(_list(view.get("pinnedIds"))):
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             yield Finding("warning", f"qParams.pinnedIds[{i}]", f"is {_shown(name)}, which is no node", "pinned")
     for i, found in enumerate(_list(view.get("supernodes"))):
         group = _list(found)
@@ -352,7 +352,7 @@ def _view_rules(view: _Record, names: set[str]) -> Iterator[Finding]:
             yield Finding("warning", f"qParams.supernodes[{i}]", "must be a label and at least one node", "group")
             continue
         for name in group[1:]:
-            if name not in names:
+            if not isinstance(name, str) or name not in names:
                 where = f"qParams.supernodes[{i}]"
                 yield Finding("warning", where, f"holds {_shown(name)}, which is no node", "member")
 
