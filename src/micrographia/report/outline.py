@@ -117,7 +117,7 @@ def parts_of(graph: Graph) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-_Members = tuple[Int64[np.ndarray, "_"], str, str]
+_Members = tuple[Int64[np.ndarray, " _"], str, str]
 
 
 def _members(graph: Graph) -> list[_Members]:
@@ -151,14 +151,14 @@ def _within(graph: Graph, members: Sequence[_Members]) -> Float64[np.ndarray, " 
     return counted.astype(np.float64)
 
 
-def _part_of(graph: Graph, members: Sequence[Int64[np.ndarray, "_"]]) -> Int64[np.ndarray, "_"]:
+def _part_of(graph: Graph, members: Sequence[Int64[np.ndarray, " _"]]) -> Int64[np.ndarray, " _"]:
     of = np.zeros(len(graph.nodes), dtype=np.int64)
     for number, nodes in enumerate(members):
         of[nodes] = number
     return of
 
 
-def _part(graph: Graph, nodes: Int64[np.ndarray, "_"], name: str, reason: str, inside: float) -> Part:
+def _part(graph: Graph, nodes: Int64[np.ndarray, " _"], name: str, reason: str, inside: float) -> Part:
     n, first = graph.nodes, int(nodes[0])
     kind = Kind(max(n.kind[nodes].tolist()))
     is_answer = kind == Kind.TARGET
@@ -175,7 +175,7 @@ def _part(graph: Graph, nodes: Int64[np.ndarray, "_"], name: str, reason: str, i
     )
 
 
-def _name(graph: Graph, nodes: Int64[np.ndarray, "_"], kind: Kind) -> str:
+def _name(graph: Graph, nodes: Int64[np.ndarray, " _"], kind: Kind) -> str:
     match kind:
         case Kind.TARGET:
             others = len(graph.targets) - 1
@@ -190,12 +190,12 @@ def _name(graph: Graph, nodes: Int64[np.ndarray, "_"], kind: Kind) -> str:
             return graph.words(int(nodes[0])) or str(graph.nodes.id(int(nodes[0])))
 
 
-def _between(numbers: Int64[np.ndarray, "_"]) -> str:
+def _between(numbers: Int64[np.ndarray, " _"]) -> str:
     numbers = numbers[numbers >= 0]
     return span(int(numbers.min()), int(numbers.max())) if len(numbers) else ""
 
 
-def _places(graph: Graph, nodes: Int64[np.ndarray, "_"]) -> str:
+def _places(graph: Graph, nodes: Int64[np.ndarray, " _"]) -> str:
     positions = graph.nodes.position[nodes]
     positions = positions[positions >= 0]
     if not len(positions) or graph.nodes.kind[nodes[0]] == Kind.ERROR:
@@ -204,7 +204,7 @@ def _places(graph: Graph, nodes: Int64[np.ndarray, "_"]) -> str:
     return f"{first} {graph.prompt.pieces[first]}" if first == last else span(first, last)
 
 
-def _promoted(graph: Graph, nodes: Int64[np.ndarray, "_"]) -> tuple[Said, ...]:
+def _promoted(graph: Graph, nodes: Int64[np.ndarray, " _"]) -> tuple[Said, ...]:
     """The tokens that the members promote most, all together."""
     says = graph.promoted
     if says is None:
