@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from micrographia.model.run import Run
     from micrographia.model.site import Point, Site
     from micrographia.model.tokens import Prompt
+    from micrographia.report.page import page
 
 __all__ = [
     "At",
@@ -32,6 +33,7 @@ __all__ = [
     "Site",
     "at",
     "open",
+    "page",
 ]
 
 _HOME = {
@@ -47,6 +49,7 @@ _HOME = {
     "Site": "model.site",
     "at": "model.edits",
     "open": "microscope",
+    "page": "report.page",
 }
 
 

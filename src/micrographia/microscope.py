@@ -8,6 +8,8 @@ from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
 from micrographia.graph.build import graph_of
 from micrographia.graph.graph import Graph
+from micrographia.graph.group import group as find_groups
+from micrographia.graph.promoted import directions
 from micrographia.graph.select import Selection
 from micrographia.graph.targets import Target, Tokens, difference
 from micrographia.graph.trace import Trace
@@ -92,6 +94,7 @@ class Microscope:
         share: float = DEFAULT_SHARE,
         node_share: float = 0.8,
         edge_share: float = 0.98,
+        group: bool = True,
         memory: int | None = None,
         progress: Progress = silent,
     ) -> Graph:
@@ -100,13 +103,15 @@ class Microscope:
         `target` is the likeliest tokens, one token, or anything of `micrographia.graph.targets`; with `against`,
         what makes it likelier than another token. `share` of the influence that flows into each layer is followed
         through at most `max_nodes` features; of all influence, nodes with `node_share` and edges with `edge_share`
-        are shown. `memory` is a budget in bytes. The raw rows are `self.rows(...)`.
+        are shown, and with `group` those that do the same are put together. `memory` is a budget in bytes. The raw
+        rows are `self.rows(...)`; `mg.page(graph)` makes a page of a graph.
         """
         tokens = self.model.prompt(prompt)
         wanted = self._target(tokens, target, against, position)
         found = self.rows(tokens, target=wanted, max_nodes=max_nodes, share=share, memory=memory, progress=progress)
         parts = self.decompose(found.prompt)
-        return graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
+        graph = graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
+        return find_groups(graph, directions(parts, graph.nodes)) if group else graph
 
     def rows(
         self,

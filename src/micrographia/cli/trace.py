@@ -52,6 +52,7 @@ def trace(
     ] = 0.9,
     node_share: Annotated[float, Parameter(validator=_SHARE, help="The part of it whose nodes are shown.")] = 0.8,
     edge_share: Annotated[float, Parameter(validator=_SHARE, help="The part of it whose edges are shown.")] = 0.98,
+    group: Annotated[bool, Parameter(help="Put features that do the same together.", negative="--no-group")] = True,
     memory: Annotated[
         str | None, Parameter(help="What may be used, such as 4GB. Default: most of what is free.")
     ] = None,
@@ -89,6 +90,7 @@ def trace(
             share=share,
             node_share=node_share,
             edge_share=edge_share,
+            group=group,
             memory=limit,
             progress=report,
         )

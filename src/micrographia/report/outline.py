@@ -5,11 +5,11 @@ that stands in front of every prompt is one part too: nothing of it depends on t
 influence that enters it from outside; what goes on from one of its members to another is counted once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
@@ -22,6 +22,7 @@ NEURONS = "Neurons"
 
 _SAID = 5
 _IN_FRONT = "stands in front of every prompt, and is the same whatever follows"
+_MISSED = "what the basis does not reproduce, and what was not traced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,75 +108,75 @@ def _grown(number: int, parts: Sequence[Part], children: dict[int, list[int]]) -
 # ---------------------------------------------------------------- parts
 
 
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Numbers of nodes that belong together, with a name and a reason where there are such."""
+
+    nodes: tuple[int, ...]
+    name: str = ""
+    reason: str = ""
+
+
 def parts_of(graph: Graph) -> tuple[Part, ...]:
     """Every node in exactly one part; the first part is the answer. A bias of no influence is in none."""
     members = _members(graph)
-    within = _within(graph, members)
-    parts = [
-        _part(graph, nodes, name, reason, lost) for (nodes, name, reason), lost in zip(members, within, strict=True)
-    ]
-    return tuple(parts)
-
-
-_Members = tuple[Int64[np.ndarray, " _"], str, str]
+    e, of = graph.edges, _part_of(graph, [each.nodes for each in members])
+    inside = of[e.source] == of[e.target]
+    within = np.bincount(of[e.target[inside]], e.score[inside], minlength=len(members))
+    return tuple(_part(graph, each, float(flow)) for each, flow in zip(members, within, strict=True))
 
 
 def _members(graph: Graph) -> list[_Members]:
-    """Which nodes belong together, with a name and a reason; targets first."""
-    n, taken = graph.nodes, np.zeros(len(graph.nodes), dtype=bool)
-    found: list[_Members] = [(np.flatnonzero(n.kind == Kind.TARGET), "", "")]
+    """Which nodes belong together; targets first."""
+    n, taken = graph.nodes, set[int]()
+    found: list[_Members] = []
+
+    def put(nodes: Iterable[int], name: str = "", reason: str = "") -> None:
+        inside = tuple(sorted(set(nodes) - taken, key=lambda node: (-n.influence[node], node)))
+        taken.update(inside)
+        if inside:
+            found.append(_Members(inside, name, reason))
+
+    put(np.flatnonzero(n.kind == Kind.TARGET).tolist())
     for position in range(graph.prompt.prepended):
-        nodes = np.flatnonzero((n.position == position) & ((n.kind == Kind.FEATURE) | (n.kind == Kind.TOKEN)))
-        found.append((nodes, graph.prompt.pieces[position], _IN_FRONT))
-        taken[nodes] = True
+        there = (n.position == position) & ((n.kind == Kind.FEATURE) | (n.kind == Kind.TOKEN))
+        put(np.flatnonzero(there).tolist(), graph.prompt.pieces[position], _IN_FRONT)
     for group in graph.supernodes:
-        nodes = np.array([n.find(member) for member in group.members])
-        inside = nodes[(n.kind[nodes] != Kind.TARGET) & ~taken[nodes]]
-        if len(inside):
-            found.append((inside, group.name, group.reason))
-        taken[nodes] = True
-    free = ~taken & (n.kind != Kind.TARGET) & (n.kind != Kind.ERROR)
-    free &= (n.kind != Kind.BIAS) | (n.influence > 0)
-    found += [(np.array([i]), "", "") for i in np.flatnonzero(free)]
-    errors = np.flatnonzero(~taken & (n.kind == Kind.ERROR))
-    if len(errors):
-        found.append((errors, "", "what the basis does not reproduce, and what was not traced"))
-    return [(nodes[np.argsort(-n.influence[nodes], kind="stable")], name, reason) for nodes, name, reason in found]
+        put([n.find(member) for member in group.members], group.name, group.reason)
+    for node in np.flatnonzero((n.kind == Kind.FEATURE) | (n.kind == Kind.TOKEN)).tolist():
+        put([node])
+    put(np.flatnonzero(n.kind == Kind.ERROR).tolist(), reason=_MISSED)
+    put(np.flatnonzero((n.kind == Kind.BIAS) & (n.influence > 0)).tolist())
+    return found
 
 
-def _within(graph: Graph, members: Sequence[_Members]) -> Float64[np.ndarray, " part"]:
-    """The influence that flows inside of each part."""
-    of = _part_of(graph, [nodes for nodes, _, _ in members])
-    inside = of[graph.edges.source] == of[graph.edges.target]
-    counted = np.bincount(of[graph.edges.target[inside]], graph.edges.score[inside], minlength=len(members))
-    return counted.astype(np.float64)
-
-
-def _part_of(graph: Graph, members: Sequence[Int64[np.ndarray, " _"]]) -> Int64[np.ndarray, " _"]:
+def _part_of(graph: Graph, members: Iterable[Iterable[int]]) -> Int64[np.ndarray, " node"]:
+    """The number of the part that each node is in."""
     of = np.zeros(len(graph.nodes), dtype=np.int64)
     for number, nodes in enumerate(members):
-        of[nodes] = number
+        of[list(nodes)] = number
     return of
 
 
-def _part(graph: Graph, nodes: Int64[np.ndarray, " _"], name: str, reason: str, inside: float) -> Part:
-    n, first = graph.nodes, int(nodes[0])
+def _part(graph: Graph, each: _Members, inside: float) -> Part:
+    n, nodes = graph.nodes, np.array(each.nodes)
+    first = each.nodes[0]
     kind = Kind(max(n.kind[nodes].tolist()))
     is_answer = kind == Kind.TARGET
     return Part(
         kind=kind,
-        name=name or _name(graph, nodes, kind),
-        members=tuple(nodes.tolist()),
+        name=each.name or _name(graph, nodes, kind),
+        members=each.nodes,
         share=1.0 if is_answer else max(float(n.influence[nodes].sum()) - inside, 0.0),
         layers=_between(n.layer[nodes]),
         places=_places(graph, nodes),
         activation=float(n.activation[first]),
         promotes=_promoted(graph, nodes),
-        reason=reason if len(nodes) > 1 else "",
+        reason=each.reason if len(nodes) > 1 else "",
     )
 
 
-def _name(graph: Graph, nodes: Int64[np.ndarray, " _"], kind: Kind) -> str:
+def _name(graph: Graph, nodes: Int64[np.ndarray, " member"], kind: Kind) -> str:
     match kind:
         case Kind.TARGET:
             others = len(graph.targets) - 1
@@ -190,12 +191,12 @@ def _name(graph: Graph, nodes: Int64[np.ndarray, " _"], kind: Kind) -> str:
             return graph.words(int(nodes[0])) or str(graph.nodes.id(int(nodes[0])))
 
 
-def _between(numbers: Int64[np.ndarray, " _"]) -> str:
+def _between(numbers: Int64[np.ndarray, " member"]) -> str:
     numbers = numbers[numbers >= 0]
     return span(int(numbers.min()), int(numbers.max())) if len(numbers) else ""
 
 
-def _places(graph: Graph, nodes: Int64[np.ndarray, " _"]) -> str:
+def _places(graph: Graph, nodes: Int64[np.ndarray, " member"]) -> str:
     positions = graph.nodes.position[nodes]
     positions = positions[positions >= 0]
     if not len(positions) or graph.nodes.kind[nodes[0]] == Kind.ERROR:
@@ -204,7 +205,7 @@ def _places(graph: Graph, nodes: Int64[np.ndarray, " _"]) -> str:
     return f"{first} {graph.prompt.pieces[first]}" if first == last else span(first, last)
 
 
-def _promoted(graph: Graph, nodes: Int64[np.ndarray, " _"]) -> tuple[Said, ...]:
+def _promoted(graph: Graph, nodes: Int64[np.ndarray, " member"]) -> tuple[Said, ...]:
     """The tokens that the members promote most, all together."""
     says = graph.promoted
     if says is None:
@@ -225,7 +226,7 @@ def _parents(graph: Graph, parts: Sequence[Part]) -> list[int]:
 
     Above is what ends in a higher layer, so that there is no circle.
     """
-    of = _part_of(graph, [np.array(part.members) for part in parts])
+    of = _part_of(graph, [part.members for part in parts])
     flow: dict[tuple[int, int], float] = {}
     e = graph.edges
     for source, target, score in zip(of[e.source].tolist(), of[e.target].tolist(), e.score.tolist(), strict=True):

@@ -99,7 +99,7 @@ def _head(graph: Graph) -> Iterator[str]:
 
 def _targets(graph: Graph) -> str:
     said = [
-        f"<b>{_text(t.name)}</b>" + ("" if t.probability is None else f" (p&nbsp;{t.probability:.3f})")
+        f"<b>{_text(t.name)}</b>" + ("" if t.probability is None else f" (p {t.probability:.3f})")
         for t in graph.targets
     ]
     return ", ".join(said)
