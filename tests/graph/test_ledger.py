@@ -38,10 +38,10 @@ def test_each_part_is_what_following_the_unit_gives(seed: int, node_share: float
     at_0 = 0.0
     todo = [(n.n_features + i, target.weight) for i, target in enumerate(trace.targets)]
     for row, weight in todo:
-        complete = float(trace.complete_abs[row])
+        complete = float(trace.rows[row].abs().sum() + trace.folded[row].abs().sum())
         if not complete:
             continue
-        for place, size in enumerate(trace.folded_abs[row].flatten().tolist()):
+        for place, size in enumerate(trace.folded[row].abs().flatten().tolist()):
             ends["folded"] += weight * size / complete
             at_0 += weight * size / complete * (place % n.n_positions == 0)
         for node in trace.rows[row].nonzero()[:, 0].tolist():
@@ -63,6 +63,16 @@ def test_each_part_is_what_following_the_unit_gives(seed: int, node_share: float
     for name, part in ends.items():
         assert getattr(found.ends, name) == pytest.approx(part, abs=1e-10), name
     assert found.at_position_0 == pytest.approx(at_0, abs=1e-10)
+
+
+def test_the_gross_figure_counts_every_feature_by_itself() -> None:
+    trace = random_trace(3)
+    pruning = prune(trace)
+    net, found = balance(trace, pruning).ends.folded, balance(trace, pruning).gross_folded
+    assert found > net
+    signed = replace(trace, folded_abs=trace.folded.abs())
+    assert balance(signed, pruning).gross_folded == pytest.approx(net)
+    assert balance(signed, pruning).ends == balance(trace, pruning).ends
 
 
 def test_a_row_without_inputs_leads_nowhere() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micrographia.errors import CallError
-from micrographia.graph.prune import Pruning, complete_shares, prune
+from micrographia.graph.prune import Pruning, complete_shares, complete_sums, prune
 from micrographia.graph.trace import Trace
 from tests.graph.traces import random_trace
 
@@ -25,7 +25,8 @@ def slow_prune(trace: Trace, node_share: float, edge_share: float) -> tuple[set[
     n = trace.nodes
     nodes = range(n.targets.start)
     share: dict[tuple[int, int], float] = {}
-    for row, complete in enumerate(trace.complete_abs.tolist()):
+    for row in range(trace.n_rows):
+        complete = float(trace.rows[row].abs().sum() + trace.folded[row].abs().sum())
         for s in nodes:
             size = abs(float(trace.rows[row, s]))
             share[row, s] = size / complete if complete else 0.0
@@ -131,7 +132,7 @@ def test_the_order_of_nodes_within_a_layer_changes_nothing(seed: int, shuffle: i
 
 def test_what_a_row_lacks_to_1_has_no_node() -> None:
     trace = random_trace(6)
-    folded = trace.folded_abs.sum((1, 2)) / trace.complete_abs
+    folded = trace.folded.abs().sum((1, 2)) / complete_sums(trace)
     torch.testing.assert_close(complete_shares(trace).sum(1), 1 - folded)
 
 

@@ -10,7 +10,7 @@ from micrographia.bases.basis import Decomposition
 from micrographia.graph.graph import Graph, GraphTarget
 from micrographia.graph.ledger import balance
 from micrographia.graph.promoted import directions, promoted
-from micrographia.graph.prune import Pruning, prune
+from micrographia.graph.prune import Pruning, complete_sums, prune
 from micrographia.graph.scores import score
 from micrographia.graph.tables import EdgeTable, NodeTable
 from micrographia.graph.trace import Trace
@@ -60,7 +60,7 @@ def graph_of(
 def _nodes(trace: Trace, pruning: Pruning) -> NodeTable:
     n, kept = trace.nodes, pruning.nodes
     total, inputs, folded = (torch.full((len(n),), float("nan"), dtype=torch.float64) for _ in range(3))
-    total[trace.row_node], inputs[trace.row_node] = trace.pre.double().cpu(), trace.complete_abs.cpu()
+    total[trace.row_node], inputs[trace.row_node] = trace.pre.double().cpu(), complete_sums(trace).cpu()
     folded[trace.row_node] = trace.folded.sum((1, 2), dtype=torch.float64).cpu()
     return NodeTable(
         kind=_column(n.kind, kept).astype(np.uint8),

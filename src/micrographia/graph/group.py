@@ -1,9 +1,11 @@
 """Supernodes: features that say the same, said once.
 
 Two features belong together if they are active at the same position, push the answer the same way, and resemble each
-other: in what they get their input from and what they feed (cosines of their edges, weighted by influence), and, where
-the basis is at hand, in what they read and write. Groups grow by complete linkage, so all members resemble each other.
-Nothing is drawn by chance; every group says why it is one; groups that a person made are kept and come first.
+other: in their edges (cosines of what they get their input from and of what they feed, weighted by influence) and,
+where the basis is at hand, in their vectors (cosines of what they read and of what they write). What counts as alike
+is measured: more than pairs of features at *different* positions of the same graph are. Groups grow by complete
+linkage, so all members resemble each other. Nothing is drawn by chance; every group says why it is one; groups that a
+person made are kept and come first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,28 +20,38 @@ from micrographia.graph.flow import influence
 from micrographia.graph.graph import Graph, Supernode
 from micrographia.graph.nodes import Kind, NodeId
 from micrographia.graph.promoted import Directions
-from micrographia.graph.tables import NodeTable
 
 __all__ = ["DEFAULT_LIKENESS", "Likeness", "SuperEdge", "group", "likeness", "push", "super_edges"]
 
-DEFAULT_LIKENESS = 0.3
-"""How much any two members of a group resemble each other at least; 1 would be the same feature twice."""
+DEFAULT_LIKENESS = 0.95
+"""Of all pairs at different positions, how many are less alike than any two members of a group."""
 
 _SAID = 2
+_NAME_LENGTH = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Likeness:
-    """How much each pair of a graph's features resembles each other, from -1 to 1, by each measure that is at hand."""
+    """How much each pair of a graph's features resembles each other: cosines by every measure that is at hand, and what
+    they are at different positions."""
 
-    parts: Mapping[str, Float64[np.ndarray, "feature feature"]]
+    cosines: Mapping[str, Float64[np.ndarray, "feature feature"]]
+    control: Mapping[str, Float64[np.ndarray, " pair"]]
+    """The same cosines of all pairs at different positions that are not one feature twice, in ascending order."""
 
     def __repr__(self) -> str:
-        return f"<Likeness by {', '.join(self.parts)}>"
+        return f"<Likeness by {', '.join(self.cosines)}>"
 
-    @property
-    def mean(self) -> Float64[np.ndarray, "feature feature"]:
-        return np.mean(list(self.parts.values()), axis=0)
+    def rank(self) -> Float64[np.ndarray, "feature feature"]:
+        """The share of control pairs that are less alike, by the measure in which a pair is least alike; where there is
+        nothing to compare with, the cosine itself."""
+        ranks = [
+            np.searchsorted(self.control[name], cosines) / len(self.control[name])
+            if len(self.control[name])
+            else cosines
+            for name, cosines in self.cosines.items()
+        ]
+        return np.minimum.reduce(ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +109,19 @@ def push(graph: Graph) -> Float64[np.ndarray, " node"]:
 def likeness(graph: Graph, directions: Directions | None = None) -> Likeness:
     """How much the features of a graph resemble each other."""
     n, e, count = graph.nodes, graph.edges, graph.nodes.spans["feature"].stop
-    signed = np.sign(e.weight) * e.share
     inputs, outputs = np.zeros((count, len(n))), np.zeros((count, len(n)))
     to, of = e.target < count, e.source < count
-    inputs[e.target[to], e.source[to]] = signed[to] * n.influence[e.source[to]]
+    inputs[e.target[to], e.source[to]] = np.sign(e.weight[to]) * e.share[to] * n.influence[e.source[to]]
     outputs[e.source[of], e.target[of]] = np.sign(e.weight[of]) * e.score[of]
-    parts = {"inputs": _cosines(inputs), "outputs": _cosines(outputs)}
+    cosines = {"edges": (_cosines(inputs) + _cosines(outputs)) / 2}
     if directions is not None:
         active = np.sign(n.activation[:count])[:, None]
-        parts["reading"] = _cosines(active * directions.reads.double().cpu().numpy())
-        parts["writing"] = _cosines(active * directions.writes.double().cpu().numpy())
-    return Likeness(parts)
+        reads, writes = (active * part.double().cpu().numpy() for part in (directions.reads, directions.writes))
+        cosines["vectors"] = (_cosines(reads) + _cosines(writes)) / 2
+    layer, position, index = (column[:count] for column in (n.layer, n.position, n.index))
+    twice = (layer[:, None] == layer) & (index[:, None] == index)
+    apart = np.triu((position[:, None] != position) & ~twice)
+    return Likeness(cosines, {name: np.sort(part[apart]) for name, part in cosines.items()})
 
 
 def super_edges(graph: Graph) -> tuple[SuperEdge, ...]:
@@ -141,12 +155,12 @@ def _clusters(
     """Sets of at least two features, the most influential set first."""
     n, count = graph.nodes, graph.nodes.spans["feature"].stop
     free = np.array([n.id(i) not in taken for i in range(count)], dtype=bool)
-    signs, mean = np.sign(pushes[:count]), alike.mean
+    signs, ranks = np.sign(pushes[:count]), alike.rank()
     found: list[Int64[np.ndarray, " member"]] = []
     for position in np.unique(n.position[:count]):
         for sign in (1, -1):
             here = np.flatnonzero(free & (n.position[:count] == position) & (signs == sign))
-            found += [here[members] for members in _linked(mean[np.ix_(here, here)], least)]
+            found += [here[members] for members in _linked(ranks[np.ix_(here, here)], least)]
     return sorted(found, key=lambda members: -float(n.influence[members].sum()))
 
 
@@ -195,21 +209,23 @@ def _described(
     where = f"{graph.prompt.pieces[position]}@{position}"
     span = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}–{layers[-1]}"
     way = "for" if pushes[members[0]] > 0 else "against"
-    measured = ", ".join(f"{name} {part[pairs][other].mean():.2f}" for name, part in alike.parts.items())
-    reason = (
-        f"{len(members)} features of {span} at {where}, all {way} what is explained; the two least alike "
-        f"{alike.mean[pairs][other].min():.2f}; on average {measured}. Pairs at different positions: "
-        f"{_control(n, alike.mean):.2f}."
+    measured = "; ".join(
+        f"cosine of their {name} {part[pairs][other].mean():.2f} (at different positions {_mean(alike.control[name]):.2f})"
+        for name, part in alike.cosines.items()
     )
-    said = _says(graph, members)
-    return Supernode(f"{said} {where}" if said else f"{span} {where}", tuple(n.id(int(i)) for i in members), reason)
+    reason = f"{len(members)} features of {span} at {where}, all {way} what is explained; {measured}"
+    name = _says(graph, members) or span
+    return Supernode(_short(name, f"@{position}"), tuple(n.id(int(i)) for i in members), reason)
 
 
-def _control(nodes: NodeTable, mean: Float64[np.ndarray, "feature feature"]) -> float:
-    """What two features have in common that are not even at the same position."""
-    position = nodes.position[: len(mean)]
-    apart = position[:, None] != position
-    return float(mean[apart].mean()) if apart.any() else 0.0
+def _mean(values: Float64[np.ndarray, " value"]) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _short(name: str, place: str) -> str:
+    """Not longer than a column of a table."""
+    room = _NAME_LENGTH - len(place)
+    return (name if len(name) <= room else name[: room - 1] + "…") + place
 
 
 def _says(graph: Graph, members: Int64[np.ndarray, " member"]) -> str:
@@ -229,7 +245,7 @@ def _distinct(found: Sequence[Supernode], names: set[str]) -> list[Supernode]:
     for each in found:
         name, number = each.name, 2
         while name in names:
-            name, number = f"{each.name} ({number})", number + 1
+            name, number = f"{each.name} #{number}", number + 1
         names.add(name)
         made.append(Supernode(name, each.members, each.reason, each.by))
     return made

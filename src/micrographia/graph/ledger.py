@@ -12,7 +12,7 @@ from torch import Tensor
 
 from micrographia.graph.flow import influence
 from micrographia.graph.nodes import Kind
-from micrographia.graph.prune import Pruning, complete_shares
+from micrographia.graph.prune import Pruning, complete_shares, complete_sums
 from micrographia.graph.trace import Trace
 
 __all__ = ["Counts", "Ends", "Ledger", "balance"]
@@ -28,7 +28,7 @@ class Ends:
     errors: float
     """In what the basis does not explain, whether the error's node is shown or not."""
     folded: float
-    """In an active feature that got no row."""
+    """In active features that got no row; at each layer and position they count together, so what cancels is gone."""
     pruned: float
     """In a feature that has a row and is not shown."""
     hidden: float
@@ -67,6 +67,8 @@ class Ledger:
     """The part of the unit that ends at position 0, wherever there; what ends in the bias has no position."""
     through_skips: float | None
     """The part that goes through skip paths: 0 in a basis that has none, None where there are and nobody measured."""
+    gross_folded: float
+    """What `ends.folded` would be if each of those features counted by itself."""
     shown_influence: float
     """The share of all nodes' influence that the nodes shown have."""
     counts: Counts
@@ -77,11 +79,14 @@ def balance(trace: Trace, pruning: Pruning, *, has_skips: bool = False) -> Ledge
     n, shown = trace.nodes, pruning.nodes
     shares = complete_shares(trace)
     arriving = _arriving(shares, trace, pruning)
+    gross = trace.rows.abs() / trace.complete_abs.clamp(min=torch.finfo(shares.dtype).tiny)[:, None]
+    arriving_gross = _arriving(gross.to(shares.dtype), trace, pruning)
     ends, at_0 = _ends(shares, arriving, trace, pruning)
     return Ledger(
         ends=ends,
         at_position_0=at_0,
         through_skips=None if has_skips else 0.0,
+        gross_folded=float(_folded(arriving_gross, trace.folded_abs, trace.complete_abs).sum()),
         shown_influence=float(pruning.influence[shown].sum() / pruning.influence.sum()),
         counts=Counts(
             active_features=trace.facts.n_active,
@@ -118,9 +123,8 @@ def _ends(
     pruned = by_node.masked_fill((n.kind != Kind.FEATURE) | pruning.nodes, 0)
     hidden = (by_node - by_edge - pruned).clamp(min=0).masked_fill(n.kind == Kind.ERROR, 0)
     tokens = by_edge.masked_fill(n.kind != Kind.TOKEN, 0)
-    complete = trace.complete_abs
-    weight = (arriving.double() / complete.clamp(min=torch.finfo(torch.float64).tiny)).to(trace.folded_abs.dtype)
-    folded = torch.einsum("r,rlp->p", weight, trace.folded_abs)
+    complete = complete_sums(trace)
+    folded = _folded(arriving, trace.folded.abs(), complete)
     ended = errors + pruned + hidden + tokens
     ends = Ends(
         tokens=float(tokens.sum()),
@@ -132,3 +136,11 @@ def _ends(
         nowhere=float(arriving[complete == 0].sum()),
     )
     return ends, float(ended[n.position == 0].sum() + folded[0])
+
+
+def _folded(
+    arriving: Float[Tensor, " row"], sizes: Float[Tensor, "row layer pos"], complete: Float[Tensor, " row"]
+) -> Float[Tensor, " pos"]:
+    """What of the unit ends in features without a row, by position."""
+    weight = (arriving.double() / complete.clamp(min=torch.finfo(torch.float64).tiny)).to(sizes.dtype)
+    return torch.einsum("r,rlp->p", weight, sizes)

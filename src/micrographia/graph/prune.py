@@ -1,6 +1,6 @@
 """What of a trace is worth showing: the nodes that carry most of the influence, and the edges that carry most of it.
 
-    Â = |A| / Σ|A|            over the complete row: every active feature counts by itself, with a row or without
+    Â = |A| / Σ|A|            over the complete row: what has no node is added up, signed, at its layer and position
     influence = w (Â + Â² + …)
     score[t, s] = Â[t, s] · (influence[t] + w[t])
 
@@ -18,7 +18,7 @@ from micrographia.graph.flow import curve, influence, lowest
 from micrographia.graph.nodes import Nodes
 from micrographia.graph.trace import Trace
 
-__all__ = ["Pruning", "complete_shares", "prune"]
+__all__ = ["Pruning", "complete_shares", "complete_sums", "prune"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,10 +47,15 @@ class Pruning:
         return f"<Pruning: {int(self.nodes.sum())} nodes, {len(self.source)} edges>"
 
 
+def complete_sums(trace: Trace) -> Float[Tensor, " row"]:
+    """Σ|A| over the complete row, in float64; features that got no row are one source at each layer and position."""
+    return trace.rows.abs().sum(1, dtype=torch.float64) + trace.folded.abs().sum((1, 2), dtype=torch.float64)
+
+
 def complete_shares(trace: Trace) -> Float[Tensor, "row node"]:
     """|A| as a share of the complete row; what is missing to 1 is in active features without a row."""
-    complete = trace.complete_abs.clamp(min=torch.finfo(trace.rows.dtype).tiny)
-    return trace.rows.abs().div_(complete[:, None])
+    sums = complete_sums(trace).clamp_(min=torch.finfo(trace.rows.dtype).tiny)
+    return trace.rows.abs().div_(sums[:, None])
 
 
 def prune(trace: Trace, node_share: float = 0.8, edge_share: float = 0.98) -> Pruning:

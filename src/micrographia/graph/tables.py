@@ -36,7 +36,7 @@ class NodeTable:
     total: Float64[np.ndarray, " node"]
     """What all of its inputs add up to, shown or not: a feature's pre-activation, a target's value."""
     inputs: Float64[np.ndarray, " node"]
-    """The sum of the magnitudes of all of its inputs, shown or not."""
+    """The sum of the magnitudes of all of its inputs, shown or not; those without a node are one at each place."""
     folded: Float64[np.ndarray, " node"]
     """What its inputs without a node add up to: active features that got no row."""
 
