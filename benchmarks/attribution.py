@@ -35,8 +35,8 @@ INTERVAL = 4
 THEIRS = "circuit-tracer"
 OURS = {
     "ours, its ranking": {"rule": "ranking", "dtype": "float32"},
-    "ours, layers downwards": {"rule": "downward", "dtype": "float32"},
-    "ours, bfloat16": {"rule": "downward", "dtype": "bfloat16"},
+    "ours, highest influence first": {"rule": "reaching", "dtype": "float32"},
+    "ours, bfloat16": {"rule": "reaching", "dtype": "bfloat16"},
     "ours, every row": {"rule": "everything", "dtype": "float32"},
     "ours, every row, bfloat16": {"rule": "everything", "dtype": "bfloat16"},
 }
@@ -111,7 +111,7 @@ class Bench:
 
     def gflops(self) -> float:
         """This core's speed at a large matrix product in float32."""
-        return self._peer("ours, layers downwards", Setting()).ask(product=2048)["gflops"]
+        return self._peer("ours, highest influence first", Setting()).ask(product=2048)["gflops"]
 
     def close(self) -> None:
         for peer in self._peers.values():
@@ -230,7 +230,7 @@ def memory(bench: Bench, settings: dict[int, Setting], chosen: argparse.Namespac
     long = [] if chosen.quick else [(512, 8000)]
     for tokens, wanted in [*((tokens, chosen.probe) for tokens in chosen.memory_tokens), *long]:
         setting = replace(settings.get(tokens, Setting()), keeping=False)
-        both = ("ours, its ranking", "ours, layers downwards")
+        both = ("ours, its ranking", "ours, highest influence first")
         for what in both[1:] if (tokens, wanted) in long else (THEIRS, *both):
             answer = bench.ask(what, setting, tokens, wanted)
             bench.close()
@@ -254,7 +254,7 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 def curves(bench: Bench, chosen: argparse.Namespace) -> dict[str, object]:
     """Ours alone: seconds and memory against length and number of features, and how near the arithmetic they come."""
-    gflops, setting, what = bench.gflops(), Setting(), "ours, layers downwards"
+    gflops, setting, what = bench.gflops(), Setting(), "ours, highest influence first"
     print(f"\nA large matrix product runs at {gflops:.0f} GFLOP/s here.\n")
     print("| tokens | features | CPU s | ms per row | GFLOP | floor s | × floor | peak, MB |")
     print(f"|{'---|' * 8}")

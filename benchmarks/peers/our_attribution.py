@@ -17,7 +17,7 @@ from micrographia.bases.basis import Basis
 from micrographia.bases.named import choose_basis
 from micrographia.graph.peer import PeerMatrix, PeerPruning
 from micrographia.graph.prune import prune
-from micrographia.graph.select import Downward, Everything, PeerRanking, Selection
+from micrographia.graph.select import Everything, PeerRanking, Reaching, Selection
 from micrographia.graph.trace import Trace
 from micrographia.graph.tracing import trace
 from micrographia.model.anatomy import Anatomy
@@ -46,8 +46,8 @@ def rule_of(request: dict) -> Selection:
     match request:
         case {"rule": "ranking"}:
             return PeerRanking(request["max_nodes"], request["batch_size"], request["update_interval"])
-        case {"rule": "downward"}:
-            return Downward(1.0, request["max_nodes"])
+        case {"rule": "reaching"}:
+            return Reaching(1.0, request["max_nodes"])
         case _:
             return Everything()
 

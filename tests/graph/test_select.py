@@ -1,76 +1,90 @@
 """Who gets a row: the engine's choice is the one that can be read off the full matrix."""
 
-from fractions import Fraction
+from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from micrographia.errors import CallError
-from micrographia.graph.select import Downward, Everything, PeerRanking, reaching
+from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching
 from micrographia.graph.trace import Trace
 from micrographia.graph.tracing import trace
 from micrographia.model.model import Model
 from tests.graph.oracle import basis_for, prompt
 
 
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.integers(1, 100))
-@settings(max_examples=50)
-def test_the_smallest_set_that_reaches_a_share(values: list[int], percent: int) -> None:
-    flow = torch.tensor(values, dtype=torch.float64)
-    chosen = reaching(flow, percent / 100)
-    total, kept = sum(values), sum(values[i] for i in chosen.tolist())
-    assert all(values[i] > 0 for i in chosen.tolist())
-    if not total:
-        assert len(chosen) == 0
-        return
-    assert Fraction(kept, total) >= Fraction(percent, 100) - Fraction(1, 10**12)
-    if len(chosen):
-        without = kept - values[int(chosen[-1])]
-        assert Fraction(without, total) < Fraction(percent, 100) + Fraction(1, 10**12)
-    assert chosen.tolist() == sorted(range(len(values)), key=lambda i: (-values[i], i))[: len(chosen)]
-
-
 def full(model: Model, basis: str) -> Trace:
     return trace(model, basis_for(basis, model), prompt(model), selection=Everything())
 
 
-def by_hand(whole: Trace, rule: Downward) -> list[int]:
-    """Layer by layer from the complete matrix, one source at a time: the features that get rows."""
+def flow_through(whole: Trace, passes: Callable[[int, float], bool]) -> tuple[list[int], float]:
+    """From the complete matrix, one source at a time from the highest layer: who passes flow on, and what is lost."""
     n, shares = whole.nodes.n_features, whole.rows.abs() / whole.complete_abs[:, None]
-    weights = whole.weights
+    flow = whole.weights @ shares[n:, :n]
     kept: list[int] = []
-    layers = range(whole.nodes.n_layers - 1, -1, -1)
-    influence: dict[int, float] = {}
-    for layer in layers:
-        here = (whole.nodes.layer[:n] == layer).nonzero()[:, 0].tolist()
-        for source in here:
-            influence[source] = float(weights @ shares[n:, source])
-            influence[source] += sum(influence[row] * float(shares[row, source]) for row in kept)
-        total, running = sum(influence[source] for source in here), 0.0
-        room = len(here) if rule.max_nodes is None else -(-(rule.max_nodes - len(kept)) // (layer + 1))
-        for source in sorted(here, key=lambda source: (-influence[source], source))[:room]:
-            if running >= rule.share * total or not influence[source]:
-                break
+    for source in torch.argsort(whole.nodes.layer[:n], descending=True, stable=True).tolist():
+        if passes(source, float(flow[source])):
             kept.append(source)
-            running += influence[source]
-    return sorted(kept)
+            flow = flow + flow[source] * shares[source, :n]
+    return sorted(kept), float(flow.sum() - flow[kept].sum())
 
 
-@pytest.mark.parametrize("basis", ["neurons", "skip", "cross-layer", "gaps"])
-@pytest.mark.parametrize("rule", [Downward(0.6), Downward(0.9, 25), Downward(0.3, 10), Downward(1.0, 0)], ids=str)
-def test_layers_downwards_is_what_the_full_matrix_says(tiny, basis: str, rule: Downward) -> None:
-    model = tiny("qwen3")
-    whole = full(model, basis)
-    some = trace(model, basis_for(basis, model), prompt(model), selection=rule)
-    kept = by_hand(whole, rule)
+def above(whole: Trace, threshold: float) -> list[int]:
+    return flow_through(whole, lambda _, flow: flow >= threshold)[0]
+
+
+def lost(whole: Trace, kept: list[int]) -> float:
+    return flow_through(whole, lambda source, _: source in kept)[1]
+
+
+def check_rows(some: Trace, whole: Trace, kept: list[int]) -> None:
     assert [str(some.nodes.id(i)) for i in range(some.nodes.n_features)] == [str(whole.nodes.id(i)) for i in kept]
-    rows = torch.cat([torch.tensor(kept, dtype=torch.long), torch.arange(whole.nodes.n_features, whole.n_rows)])
-    columns = torch.cat([torch.tensor(kept, dtype=torch.long), torch.arange(whole.nodes.n_features, len(whole.nodes))])
+    n = whole.nodes.n_features
+    rows = torch.cat([torch.tensor(kept, dtype=torch.long), torch.arange(n, whole.n_rows)])
+    columns = torch.cat([torch.tensor(kept, dtype=torch.long), torch.arange(n, len(whole.nodes))])
     assert (some.rows - whole.rows[rows][:, columns]).abs().max() <= 1e-12
     assert (some.complete_abs - whole.complete_abs[rows]).abs().max() <= 1e-11
+
+
+@pytest.mark.parametrize("basis", ["skip", "cross-layer", "gaps"])
+@pytest.mark.parametrize("threshold", [0.5, 0.02, 0.004])
+def test_one_pass_downwards_is_what_the_full_matrix_says(tiny, basis: str, threshold: float) -> None:
+    model = tiny("qwen3")
+    whole = full(model, basis)
+    some = trace(model, basis_for(basis, model), prompt(model), selection=Downward(threshold))
+    check_rows(some, whole, above(whole, threshold))
+
+
+@pytest.mark.parametrize("basis", ["per-layer", "cross-layer", "gaps"])
+@pytest.mark.parametrize("share", [0.8, 0.9, 0.97])
+def test_what_is_lost_is_at_most_what_may_be_and_the_set_is_that_of_a_threshold(tiny, basis: str, share: float) -> None:
+    model = tiny("llama")
+    whole = full(model, basis)
+    some = trace(model, basis_for(basis, model), prompt(model), selection=Reaching(share))
+    n = some.nodes.n_features
+    kept = [whole.nodes.find(some.nodes.id(i)) for i in range(n)]
+    assert lost(whole, kept) <= 1 - share + 1e-9
+    assert kept, "without any row more than that would be lost"
+    assert lost(whole, []) > 1 - share
+    sets = [above(whole, 0.5 ** (k / 2)) for k in range(40)]
+    assert kept in sets
+    check_rows(some, whole, kept)
+    step = sets.index(kept)
+    assert lost(whole, sets[max(step - 3, 0)]) > 1 - share, "a threshold not much higher would not do"
+
+
+def test_a_cap_takes_those_with_most_influence(tiny) -> None:
+    model = tiny("mistral")
+    basis = basis_for("skip", model)
+    sizes = {n: trace(model, basis, prompt(model), selection=Reaching(1.0, n)) for n in (0, 1, 7, 40, 10**6)}
+    assert [some.nodes.n_features for some in sizes.values()][:4] == [0, 1, 7, 40]
+    whole = full(model, "skip")
+    direct = whole.weights @ (whole.rows.abs() / whole.complete_abs[:, None])[whole.nodes.n_features :]
+    assert whole.nodes.find(sizes[1].nodes.id(0)) == int(direct[: whole.nodes.n_features].argmax())
+    names = {n: {str(some.nodes.id(i)) for i in range(some.nodes.n_features)} for n, some in sizes.items()}
+    assert names[1] <= names[7] <= names[40] <= names[10**6]
+    assert lost(whole, [whole.nodes.find(name) for name in names[10**6]]) <= 1e-9
 
 
 def ranked_by_hand(whole: Trace, rule: PeerRanking) -> set[int]:
@@ -110,6 +124,11 @@ def test_ranking_again_and_again_is_what_the_full_matrix_says(tiny, basis: str, 
 
 
 def test_a_wish_that_makes_no_sense_is_refused() -> None:
-    for wrong in (lambda: Downward(0.0), lambda: Downward(1.1), lambda: Downward(0.5, -1), lambda: PeerRanking(5, 0)):
+    for wrong in (
+        lambda: Downward(0.0),
+        lambda: Reaching(1.1),
+        lambda: Reaching(0.5, -1),
+        lambda: PeerRanking(5, 0),
+    ):
         with pytest.raises(CallError):
             wrong()

@@ -7,7 +7,7 @@ import torch
 
 from micrographia.bases.basis import Decomposition
 from micrographia.errors import CallError
-from micrographia.graph.select import Downward, Everything, PeerRanking, Selection
+from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
 from micrographia.model.machine import free_memory
 from micrographia.model.model import Model
 from micrographia.store import readable_size
@@ -88,9 +88,9 @@ def run_bytes(model: Model, n_tokens: int) -> int:
 def _most_rows(found: Decomposition, rule: Selection) -> int:
     active = sum(len(layer.feature) for layer in found.layers)
     match rule:
-        case Everything():
+        case Everything() | Downward():
             return active
-        case Downward() | PeerRanking():
+        case Reaching() | PeerRanking():
             return active if rule.max_nodes is None else min(active, rule.max_nodes)
 
 
@@ -102,8 +102,8 @@ def _plan(found: Decomposition, run: int, rule: Selection, dtype: torch.dtype, n
     slots = sum(
         0 if layer.error is None else 2 + sum(_widest(found, to) for to in layer.writes) for layer in found.layers
     )
-    # Columns of a layer go when it is folded, rows come layer by layer: at most a quarter is there at once.
-    held = n_rows * active * 2 if isinstance(rule, PeerRanking) else n_rows * active // 4
+    # Downwards rows come, and columns go, layer by layer: at most a quarter is there at once.
+    held = n_rows * active // 4 if isinstance(rule, Downward | Everything) else n_rows * active
     return Plan(
         run=run,
         sources=active * 32 + n_positions * slots * d_model * dtype.itemsize,

@@ -1,9 +1,12 @@
 """Which active features get a row of their own.
 
 Influence is a flow: each row hands what reaches it on to its sources, in proportion to the magnitudes of its edges,
-from the targets down to tokens, errors and the bias. What flows into a feature without a row ends there, so the rule
-decides how much of the explanation is lost. `Downward` decides layer by layer, each layer with exact influences,
-because these depend only on rows of higher layers. `PeerRanking` is another tool's rule, to be compared with.
+from the targets down to tokens, errors and the bias. What flows into a feature without a row ends there and is lost.
+
+A threshold decides: a feature gets a row if at least so much reaches it through rows of such features. That set does
+not depend on the order in which rows are computed, because what reaches a feature only grows with every row. `Downward`
+finds it for a given threshold, layer by layer, in the least memory; `Reaching` lowers the threshold until little enough
+is lost. `PeerRanking` is another tool's rule, to be compared with.
 """
 
 from dataclasses import dataclass
@@ -15,36 +18,49 @@ from torch import Tensor
 
 from micrographia.errors import CallError
 
-__all__ = ["Downward", "Everything", "PeerRanking", "Selection", "reaching"]
+__all__ = ["Downward", "Everything", "PeerRanking", "Reaching", "Selection"]
 
 
 @dataclass(frozen=True, slots=True)
-class Downward:
-    """In each layer the smallest set of features that takes in `share` of what flows into the layer's features.
+class Reaching:
+    """The threshold is lowered, each time by a factor of √½, until at most `1 - share` of the influence is lost.
 
-    At most `max_nodes` in all: what is left of them is divided evenly among the layers still to come, and what a layer
-    does not use the layers below it may.
+    At most `max_nodes` features get rows: of those that are above a threshold together, the ones with most influence.
     """
 
-    share: float = 0.9
+    share: float = 0.8
     max_nodes: int | None = None
-    kind: Literal["downward"] = "downward"
+    kind: Literal["reaching"] = "reaching"
 
     def __post_init__(self) -> None:
         _check(self.max_nodes)
         if not 0 < self.share <= 1:
             raise CallError(
-                f"share is above 0 and at most 1, the part of the influence to be followed; not {self.share}."
+                f"share is the part of the influence to be followed, above 0 and at most 1; not {self.share}."
             )
 
     def __str__(self) -> str:
-        capped = "" if self.max_nodes is None else f", at most {self.max_nodes}"
-        return f"layers downwards, {self.share:g} of each layer's influence{capped}"
+        capped = "" if self.max_nodes is None else f", at most {self.max_nodes} features"
+        return f"highest influence first until {self.share:g} of it is followed{capped}"
 
-    def choose(self, flow: Float[Tensor, " source"], taken: int, layers_left: int) -> Int[Tensor, " chosen"]:
-        """The features of a layer that get rows, in ascending order; equals are taken in canonical order."""
-        room = len(flow) if self.max_nodes is None else -(-(self.max_nodes - taken) // layers_left)
-        return reaching(flow, self.share)[:room].sort().values
+
+@dataclass(frozen=True, slots=True)
+class Downward:
+    """Every feature that at least `threshold` of the influence reaches, in one pass through the layers downwards."""
+
+    threshold: float
+    kind: Literal["downward"] = "downward"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise CallError(f"threshold is a part of the influence, above 0 and at most 1; not {self.threshold}.")
+
+    def __str__(self) -> str:
+        return f"layers downwards, every feature that {self.threshold:g} of the influence reaches"
+
+    def choose(self, flow: Float[Tensor, " source"]) -> Int[Tensor, " chosen"]:
+        """The features of a layer that get rows, in ascending order."""
+        return (flow >= self.threshold).nonzero()[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +72,7 @@ class Everything:
     def __str__(self) -> str:
         return "every active feature"
 
-    def choose(self, flow: Float[Tensor, " source"], taken: int, layers_left: int) -> Int[Tensor, " chosen"]:
-        del taken, layers_left
+    def choose(self, flow: Float[Tensor, " source"]) -> Int[Tensor, " chosen"]:
         return torch.arange(len(flow), device=flow.device)
 
 
@@ -82,18 +97,7 @@ class PeerRanking:
         return f"{self.kind}: {self.max_nodes} in steps of {self.batch_size} × {self.update_interval}"
 
 
-Selection: TypeAlias = Downward | Everything | PeerRanking
-
-
-def reaching(flow: Float[Tensor, " source"], share: float) -> Int[Tensor, " chosen"]:
-    """The smallest set that holds this share of the sum, largest first; what has no flow is never in it."""
-    order = torch.argsort(flow, descending=True, stable=True)
-    running = flow[order].cumsum(0)
-    some = int((flow > 0).sum())
-    if share >= 1 or not some:
-        return order[:some]
-    enough = int((running < share * running[-1]).sum()) + 1
-    return order[: min(enough, some)]
+Selection: TypeAlias = Reaching | Downward | Everything | PeerRanking
 
 
 def _check(max_nodes: int | None) -> None:

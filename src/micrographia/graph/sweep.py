@@ -6,7 +6,7 @@ first read what was written there, then are carried through its attention. A rea
 to p only, so a block holds readings of near positions and drops what lies behind the last of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -67,6 +67,8 @@ class Edges:
     errors: Float[Tensor, "row layer pos"]
     tokens: Float[Tensor, "row pos"]
     bias: Float[Tensor, " row"]
+    whole: Float[Tensor, "row all_sources"]
+    """All of `features` in one piece, where that was asked for; else empty."""
 
     @property
     def n_rows(self) -> int:
@@ -102,32 +104,33 @@ class Sweeper:
         self.overhead = overhead
         self._buffers: dict[str, Tensor] = {}
 
-    def rows(self, readings: Readings) -> Edges:
-        """Every edge into every row, in the order that `Edges.row` tells."""
+    def rows(self, readings: Readings, *, together: bool = False) -> Edges:
+        """Every edge into every row, in the order that `Edges.row` tells.
+
+        `together` keeps all layers' columns in one piece of memory, which is then only given back as a whole.
+        """
         stage, position = readings.extremes()
         blocks = split(stage, position, self.block_size, self.overhead)
-        edges = self._empty(torch.cat(blocks), int(stage.max()))
+        edges = self._empty(torch.cat(blocks), int(stage.max()), together=together)
         first = 0
         for rows in blocks:
             self._sweep(readings.of_rows(rows), slice(first, first + len(rows)), edges)
             first += len(rows)
         return edges
 
-    def _empty(self, rows: Int[Tensor, " row"], top: int) -> Edges:
-        a, layers = self.adjoint, self.adjoint.decomposition.layers
+    def _empty(self, rows: Int[Tensor, " row"], top: int, *, together: bool) -> Edges:
+        a = self.adjoint
         dtype = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
 
         def new(*shape: int) -> Tensor:
             return a.embed.new_zeros(shape, dtype=dtype)
 
         n, n_positions = len(rows), a.n_positions
-        return Edges(
-            rows,
-            [new(n, len(one.feature)) if 2 * one.layer + 1 < top else None for one in layers],
-            new(n, a.n_layers, n_positions),
-            new(n, n_positions),
-            new(n),
-        )
+        widths = [len(layer.feature) for layer in a.decomposition.layers if 2 * layer.layer + 1 < top]
+        whole = new(n, sum(widths) if together else 0)
+        pieces: Sequence[Tensor] = whole.split(widths, 1) if together else [new(n, width) for width in widths]
+        features: list[Tensor | None] = [*pieces, *[None] * (a.n_layers - len(widths))]
+        return Edges(rows, features, new(n, a.n_layers, n_positions), new(n, n_positions), new(n), whole)
 
     def _sweep(self, readings: Readings, mine: slice, edges: Edges) -> None:
         """One block, from its highest stage down to the tokens."""

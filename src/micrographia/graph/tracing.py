@@ -1,7 +1,7 @@
 """Tracing: one prompt's run, taken apart into the rows of every feature that matters.
 
-Layers are gone through downwards. At each, the influence that has reached its features is exact, because rows of
-higher layers are complete; the rule chooses, the chosen get rows, and the columns of the others are folded.
+The rows of the targets say how much each feature matters to them directly; features that matter get rows, through
+which influence reaches others. When the rule has enough, the columns of features without a row are folded.
 """
 
 import torch
@@ -12,7 +12,7 @@ from micrographia.errors import CallError, WorkError
 from micrographia.graph.adjoint import adjoint_of
 from micrographia.graph.budget import Budget
 from micrographia.graph.facts import Clock, facts_of
-from micrographia.graph.select import Downward, PeerRanking, Selection
+from micrographia.graph.select import PeerRanking, Reaching, Selection
 from micrographia.graph.sweep import Sweeper
 from micrographia.graph.targets import Continuation, Target, difference, following, resolve
 from micrographia.graph.trace import Trace
@@ -25,7 +25,7 @@ from micrographia.store import Progress, silent
 
 __all__ = ["DEFAULT_NODES", "DEFAULT_SHARE", "trace"]
 
-DEFAULT_SHARE = 0.9
+DEFAULT_SHARE = 0.8
 DEFAULT_NODES = 2048
 
 
@@ -45,13 +45,13 @@ def trace(
 ) -> Trace:
     """The rows of a target and of every feature that matters to it.
 
-    `share` of the influence that flows into each layer's features is followed, through at most `max_nodes` of them
-    (None is no limit); `selection` is another rule instead. `dtype` is float32, float64 or bfloat16, by default the
+    `share` of the influence is followed to tokens, errors and the bias, through at most `max_nodes` features (None is
+    no limit); `selection` is another rule instead. `dtype` is float32, float64 or bfloat16, by default the
     model's. `memory` is the budget in bytes, by default most of what is free: what would need more is refused before
-    it begins. `progress` is told of layers done.
+    it begins. `progress` is told how far it is.
     """
     clock = Clock.started()
-    rule = selection or Downward(share, max_nodes)
+    rule = selection or Reaching(share, max_nodes)
     chosen = choose_basis(model, basis)
     wanted = _against(target, against)
     tokens = _continued(model, model.prompt(prompt), wanted)

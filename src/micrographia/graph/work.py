@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import cast
 
@@ -12,9 +13,9 @@ from torch import Tensor
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.graph.adjoint import behind_norm
 from micrographia.graph.nodes import Nodes
-from micrographia.graph.ranking import rank_again
+from micrographia.graph.ranking import Ranking, rank_again, reach
 from micrographia.graph.rowbook import Folded, RowBlock, RowBook
-from micrographia.graph.select import Downward, Everything, PeerRanking, Selection
+from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
 from micrographia.graph.sweep import Readings, Sweeper
 from micrographia.graph.targets import Injection, TargetRow
 from micrographia.store import Progress, silent
@@ -62,30 +63,34 @@ class Work:
     def select(self, progress: Progress = silent) -> None:
         """Choose features and compute their rows."""
         match self.rule:
-            case PeerRanking():
-                self._rank(self.rule)
             case Downward() | Everything():
                 self._descend(self.rule, progress)
+            case Reaching() | PeerRanking():
+                self._rank(self.rule, progress)
 
     def _descend(self, rule: Downward | Everything, progress: Progress) -> None:
+        """Each layer's features are chosen when all rows above are complete; then its columns are given back."""
         first, weights = self._target_rows()
         flow = self._book.new_flow()
         self._book.pour(flow, first, weights[first.index])
-        taken = 0
         for layer in reversed(range(self.n_layers)):
-            chosen = rule.choose(flow.features[layer], taken, layer + 1)
+            chosen = rule.choose(flow.features[layer])
             self._keep(layer, chosen)
             if len(chosen):
                 block = self._feature_rows(chosen + self._starts[layer])
                 self._book.pour(flow, block, flow.features[layer][block.index])
-            taken += len(chosen)
             progress("layers", self.n_layers - layer, self.n_layers)
 
-    def _rank(self, rule: PeerRanking) -> None:
+    def _rank(self, rule: Reaching | PeerRanking, progress: Progress) -> None:
         first, weights = self._target_rows()
         numbers = torch.arange(self.n_layers, device=weights.device)
         layer_of = numbers.repeat_interleave(torch.tensor(self._starts, device=weights.device).diff())
-        visited = rank_again(rule, first, weights[first.index], layer_of, self._feature_rows)
+        ranking = Ranking(first, weights[first.index], layer_of)
+        if isinstance(rule, Reaching):
+            reach(rule, ranking, self._feature_rows, partial(_percent, progress, rule.share))
+        else:
+            rank_again(rule, ranking, self._feature_rows)
+        visited = ranking.visited.sort().values
         for layer in reversed(range(self.n_layers)):
             self._keep(layer, visited[layer_of[visited] == layer] - self._starts[layer])
 
@@ -122,7 +127,7 @@ class Work:
         return self._add(readings, layer_of, index, bias.double())
 
     def _add(self, readings: Readings, layer: Tensor, index: Tensor, bias: Tensor) -> RowBlock:
-        edges = self.sweeper.rows(readings)
+        edges = self.sweeper.rows(readings, together=isinstance(self.rule, Reaching | PeerRanking))
         if self._withheld is not None:
             self._withheld.append(edges.errors[:, :, 0].clone())
             edges.errors[:, :, 0] = 0
@@ -226,6 +231,10 @@ def without_first(found: Decomposition) -> Decomposition:
             )
         )
     return replace(found, layers=tuple(layers))
+
+
+def _percent(progress: Progress, share: float, followed: float) -> None:
+    progress("per cent of the influence", min(round(100 * followed), round(100 * share)), round(100 * share))
 
 
 def _of_targets(targets: Sequence[TargetRow]) -> Readings:
