@@ -9,7 +9,8 @@ way public trainers of them decode, in float32 and in bfloat16.
 
 Each side has a process of its own with one thread; they are asked in turn, round after round, and the medians over
 rounds of CPU microseconds per token are compared, and wall time beside them. Memory is what a process needed on top of
-its imports. The roofline is this core's fastest matrix product, measured in the same rounds.
+its imports. The roofline is this core's fastest matrix product, measured in the same rounds. With `--only`, what was
+measured before stays in the file.
 """
 
 import argparse
@@ -284,7 +285,8 @@ def main() -> None:
     results = measure(chosen)
     if chosen.out:
         machine = {"processor": platform.processor(), "torch": torch.__version__, "threads": 1}
-        chosen.out.write_text(json.dumps({"machine": machine} | results, indent=1, default=as_dict))
+        before = json.loads(chosen.out.read_text()) if chosen.out.exists() else {}
+        chosen.out.write_text(json.dumps(before | {"machine": machine} | results, indent=1, default=as_dict))
 
 
 def as_dict(figure: object) -> dict[str, object]:
