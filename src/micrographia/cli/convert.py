@@ -1,4 +1,4 @@
-"""`micrographia convert`: trained bases from one tool's files to another's."""
+"""`micrographia convert`: trained bases, and graphs, from one tool's files to another's."""
 
 import sys
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.text import Text
 
+from micrographia.cli.graphs import convert_graph, is_graph
 from micrographia.cli.screen import inert, print_json, progress, results
 from micrographia.errors import CallError
 
@@ -28,18 +29,21 @@ Source: TypeAlias = Literal[
 
 
 def convert(
-    source: Annotated[Path, Parameter(help="The folder that holds the basis.")],
-    destination: Annotated[Path, Parameter(help="The folder to make; it must not be there yet.")],
+    source: Annotated[Path, Parameter(help="The folder that holds the basis or the graph, or a graph's .json file.")],
+    destination: Annotated[
+        Path | None,
+        Parameter(help="The folder to make, which must not be there yet; of a graph's folder a .json file."),
+    ] = None,
     /,
     *,
-    to: Annotated[Target, Parameter(help="What to write.")],
+    to: Annotated[Target | None, Parameter(help="What to write; needed for a basis.")] = None,
     from_: Annotated[Source | None, Parameter(name="--from", help="What it is, where looking does not tell.")] = None,
     storage: Annotated[
         Literal["fp32", "bf16", "int8"],
         Parameter(help="How numbers are stored; int8 only in micrographia's own files."),
     ] = "fp32",
     check: Annotated[
-        bool, Parameter(help="Read it back and compare activations and outputs on random inputs.", negative="")
+        bool, Parameter(help="Read it back and compare on random inputs; a graph's JSON: check all rules.", negative="")
     ] = False,
     calibrate: Annotated[
         Path | None, Parameter(help="A corpus: TopK becomes JumpReLU, with thresholds from its held-out documents.")
@@ -60,12 +64,20 @@ def convert(
 ) -> None:
     """Convert trained transcoders between Micrographia, circuit-tracer, SAELens and sparsify; read Gemma Scope's too.
 
+    A graph's folder becomes the JSON of circuit-tracer and Neuronpedia, and such a file a folder; --check finds faults.
+
     What the other tool cannot hold is listed, and refused without --lossy; what --calibrate costs is measured.
     Exit code 1 if --check finds a difference.
 
         micrographia convert transcoders/ out/ --to circuit-tracer --check
         micrographia convert topk/ out/ --to saelens --calibrate corpus/
+        micrographia convert graph/ graph.json --check
     """
+    if is_graph(source):
+        convert_graph(source, destination, check=check, json=json)
+        return
+    if destination is None or to is None:
+        raise CallError(f"A basis needs a folder to make and a format: convert IN OUT --to {Target.__args__[0]}.")
     from micrographia.bases.formats.convert import convert as convert_basis
     from micrographia.bases.formats.format import Hints
     from micrographia.corpus.corpus import Corpus

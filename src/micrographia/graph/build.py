@@ -1,6 +1,7 @@
 """From a trace to a graph."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from micrographia.bases.basis import Decomposition
 from micrographia.graph.graph import Graph, GraphTarget
+from micrographia.graph.group import group
 from micrographia.graph.ledger import balance
 from micrographia.graph.promoted import directions, promoted
 from micrographia.graph.prune import Pruning, complete_sums, prune
@@ -29,18 +31,13 @@ def graph_of(
 ) -> Graph:
     """What of a trace is worth showing, with its scores and its ledger.
 
-    With the decomposition that was traced, features also say which tokens they promote, `top` each way; `piece` makes
-    a token's id readable.
+    With the decomposition that was traced, features also say which tokens they promote, `top` each way, and those that
+    say the same are grouped; `piece` makes a token's id readable.
     """
     pruning = prune(trace, node_share, edge_share)
     nodes = _nodes(trace, pruning)
     has_skips = decomposition is None or any(layer.skip is not None for layer in decomposition.layers)
-    says = None
-    if decomposition is not None:
-        writes = directions(decomposition, nodes).writes
-        position = max(target.position for target in trace.targets)
-        says = promoted(decomposition, nodes, writes, piece, position=position, top=top)
-    return Graph(
+    graph = Graph(
         prompt=trace.prompt,
         targets=tuple(
             GraphTarget(each.name, each.position, each.weight, each.probability, each.token) for each in trace.targets
@@ -53,8 +50,13 @@ def graph_of(
         scores=score(trace, pruning),
         ledger=balance(trace, pruning, has_skips=has_skips),
         facts=trace.facts,
-        promoted=says,
     )
+    if decomposition is None:
+        return graph
+    vectors = directions(decomposition, nodes)
+    position = max(target.position for target in trace.targets)
+    says = promoted(decomposition, nodes, vectors.writes, piece, position=position, top=top)
+    return group(replace(graph, promoted=says), vectors)
 
 
 def _nodes(trace: Trace, pruning: Pruning) -> NodeTable:

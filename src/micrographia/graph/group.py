@@ -23,7 +23,7 @@ from micrographia.graph.promoted import Directions
 
 __all__ = ["DEFAULT_LIKENESS", "Likeness", "SuperEdge", "group", "likeness", "push", "super_edges"]
 
-DEFAULT_LIKENESS = 0.95
+DEFAULT_LIKENESS = 0.98
 """Of all pairs at different positions, how many are less alike than any two members of a group."""
 
 _SAID = 2
@@ -46,10 +46,8 @@ class Likeness:
         """The share of control pairs that are less alike, by the measure in which a pair is least alike; where there is
         nothing to compare with, the cosine itself."""
         ranks = [
-            np.searchsorted(self.control[name], cosines) / len(self.control[name])
-            if len(self.control[name])
-            else cosines
-            for name, cosines in self.cosines.items()
+            np.searchsorted(control, self.cosines[name]) / len(control) if len(control) else self.cosines[name]
+            for name, control in self.control.items()
         ]
         return np.minimum.reduce(ranks)
 
@@ -210,10 +208,10 @@ def _described(
     span = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}–{layers[-1]}"
     way = "for" if pushes[members[0]] > 0 else "against"
     measured = "; ".join(
-        f"cosine of their {name} {part[pairs][other].mean():.2f} (at different positions {_mean(alike.control[name]):.2f})"
+        f"cosine of their {name} {part[pairs][other].mean():.2f} (elsewhere {_mean(alike.control[name]):.2f})"
         for name, part in alike.cosines.items()
     )
-    reason = f"{len(members)} features of {span} at {where}, all {way} what is explained; {measured}"
+    reason = f"{len(members)} features of {span} at {where}, all {way} what is explained; mean {measured}"
     name = _says(graph, members) or span
     return Supernode(_short(name, f"@{position}"), tuple(n.id(int(i)) for i in members), reason)
 
