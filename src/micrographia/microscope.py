@@ -8,8 +8,6 @@ from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
 from micrographia.graph.build import graph_of
 from micrographia.graph.graph import Graph
-from micrographia.graph.group import group as find_groups
-from micrographia.graph.promoted import directions
 from micrographia.graph.select import Selection
 from micrographia.graph.targets import Target, Tokens, difference
 from micrographia.graph.trace import Trace
@@ -111,7 +109,7 @@ class Microscope:
         found = self.rows(tokens, target=wanted, max_nodes=max_nodes, share=share, memory=memory, progress=progress)
         parts = self.decompose(found.prompt)
         graph = graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
-        return find_groups(graph, directions(parts, graph.nodes)) if group else graph
+        return graph if group else graph.grouped(())
 
     def rows(
         self,

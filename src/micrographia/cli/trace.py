@@ -1,7 +1,7 @@
 """`micrographia trace`: why the model says what it says, as a graph."""
 
-import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -174,8 +174,12 @@ def _check_destinations(out: Path | None, *files: Path | None) -> None:
             raise CallError(f"{str(path)!r} is a folder. Give the name of a file.")
         if not path.parent.is_dir():
             raise CallError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
-        if not os.access(path.parent, os.W_OK):
-            raise CallError(f"Nothing may be written into {str(path.parent)!r}. Choose another place.")
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise CallError(
+                f"Nothing can be written into {str(path.parent)!r}: {error.strerror}. Choose another place."
+            ) from error
 
 
 def _written(found: "Graph", out: Path | None, html: Path | None, graph_json: Path | None) -> dict[str, str]:
