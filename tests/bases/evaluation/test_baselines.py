@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from micrographia.bases.evaluation import baselines
 from micrographia.bases.evaluation.baselines import _SHARES, Moments, calibrate, ridge
 from micrographia.bases.evaluation.standin import MlpView, PerLayerStandIn
 from micrographia.errors import WorkError
@@ -117,3 +118,13 @@ def test_the_penalty_is_the_best_for_the_other_half() -> None:
     expected = learned(x, y, best)
     assert (weight - expected[0]).abs().max() < 1e-9
     assert (bias - expected[1]).abs().max() < 1e-9
+
+
+def test_active_features_are_counted_for_a_while(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, passages = tiny("llama"), some_passages(*[12] * 30)
+    basis = PerLayerStandIn(per_layer(model, "relu"))
+    whole = calibrate(model, passages, basis, tokens=60, progress=silent).active
+    monkeypatch.setattr(baselines, "_COUNTED", 100)
+    part = calibrate(model, passages, basis, tokens=60, progress=silent).active
+    assert part != whole
+    assert all(part[layer] == pytest.approx(whole[layer], rel=0.2) for layer in whole)

@@ -20,6 +20,8 @@ __all__ = ["Affine", "Calibration", "ConstantStandIn", "LinearStandIn", "Moments
 
 _SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Penalties to choose from, as shares of an input's mean variance."""
+_COUNTED = 4_096
+"""Positions after which a mean number of active features is known well enough."""
 
 Affine: TypeAlias = tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]
 """A matrix and a bias."""
@@ -149,22 +151,21 @@ def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, 
     layers = map(Layer, range(model.anatomy.n_layers))
     sums = {layer: torch.zeros(model.anatomy.d_model, dtype=torch.float64) for layer in layers}
     active = dict.fromkeys(basis.layers, 0)
-    done = 0
+    done = counted = 0
     for batch in passages.batches(tokens, model.device):
-        where, turn = batch.counted, basis.begin()
-        even = batch.document_of(where) % 2 == 0
+        where = batch.counted
+        even, turn = batch.document_of(where) % 2 == 0, basis.begin() if counted < _COUNTED else None
 
-        def see(view: MlpView, y: Tensor, turn: Turn = turn, even: Tensor = even) -> None:
+        def see(view: MlpView, y: Tensor, even: Tensor = even, turn: Turn | None = turn) -> None:
             sums[view.layer] += _exact(y.sum(0))
-            written = turn(view)
-            if written is None:
-                return
-            for half, rows in zip(moments[view.layer], (even, ~even), strict=True):
+            for half, rows in zip(moments.get(view.layer, ()), (even, ~even), strict=False):
                 half.add(view.x[rows], y[rows])
-            active[view.layer] += 0 if written.acts is None else int(written.acts.count_nonzero())
+            if turn is not None and (written := turn(view)) is not None and written.acts is not None:
+                active[view.layer] += int(written.acts.count_nonzero())
 
         watch(model, batch, see, where=where)
-        done += int(where.sum())
+        done += len(even)
+        counted += 0 if turn is None else len(even)
         progress("calibrating", done, passages.n_positions)
     broken = [layer for layer, total in sums.items() if not total.isfinite().all()]
     if broken:
@@ -181,7 +182,7 @@ def calibrate(model: Model, passages: Passages, basis: StandIn, *, tokens: int, 
             {layer: weight.to(device, dtype) for layer, (weight, _) in fitted.items()},
             {layer: bias.to(device, dtype) for layer, (_, bias) in fitted.items()},
         ),
-        active={layer: count / done for layer, count in active.items()},
+        active={layer: count / counted for layer, count in active.items()},
     )
 
 

@@ -32,13 +32,13 @@ class _Record(BaseModel):
 class EvaluationConfig(_Record):
     """What is judged on how much text. Position 0 of every passage is left out and counts for nothing."""
 
-    tokens: int = Field(default=16_384, ge=1)
+    tokens: int = Field(default=12_288, ge=1)
     """Positions for FVU, L0, dead and dense features."""
     train_tokens: int = Field(default=16_384, ge=1)
     """Positions of training text that the baselines are fitted on."""
     all_layers_tokens: int = Field(default=2_048, ge=1)
     """Positions with all layers spliced."""
-    one_layer_tokens: int = Field(default=512, ge=1)
+    one_layer_tokens: int = Field(default=448, ge=1)
     """Positions with each layer spliced alone: the dearest part."""
     prompt_tokens: int = Field(default=8_192, ge=1)
     """Positions among which those are looked for that replacement accuracy asks for."""
