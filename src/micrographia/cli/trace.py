@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
+from rich.console import Console
 from rich.text import Text
 
 from micrographia.cli.options import ModelOptions, PromptOptions
@@ -101,26 +102,23 @@ def trace(
 
         print_json({**content_of(found), "basis": scope.chosen.name, **_answers(answers), "files": written})
         return
-    print_trace(scope, found, answers, top=top)
-    _print_files(written)
+    console = results()
+    print_trace(console, scope, found, answers, top=top)
+    _print_files(console, written)
 
 
-def print_trace(scope: "Microscope", found: "Graph", answers: "Sequence[Answer]", *, top: int = 24) -> None:
+def print_trace(
+    console: Console, scope: "Microscope", found: "Graph", answers: "Sequence[Answer]", *, top: int = 24
+) -> None:
     """The prompt, the answers, and all that is worth a screen of the graph."""
     from micrographia.report.terminal import summary
 
-    console = results()
-    console.print(_prompt(found))
+    console.print(Text(inert(found.prompt.text), style="bold"))
     console.print(Text(f"{inert(scope.model.name)}, read in {inert(scope.chosen.name)}", style="dim"))
     console.print()
     console.print(_answer_line(found, answers))
     console.print()
     console.print(summary(found, console.width, parts=top))
-
-
-def _prompt(found: "Graph") -> Text:
-    """The prompt as the model reads it: every token, on one line each of the text."""
-    return Text(inert(found.prompt.text), style="bold")
 
 
 def _answer_line(found: "Graph", answers: "Sequence[Answer]") -> Text:
@@ -200,8 +198,7 @@ def _written(found: "Graph", out: Path | None, html: Path | None, graph_json: Pa
     return written
 
 
-def _print_files(written: Mapping[str, str]) -> None:
-    console = results()
+def _print_files(console: Console, written: Mapping[str, str]) -> None:
     console.print()
     for path in written.values():
         console.print(Text(f"Written: {inert(path)}"))

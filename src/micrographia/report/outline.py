@@ -85,11 +85,17 @@ def outline(graph: Graph, at_most: int | None = None) -> Outline:
     for number in order[:at_most]:
         shown |= _upwards(number, parents)
     children: dict[int, list[int]] = {}
-    for number in order:
+    for number in sorted(order, key=lambda i: _says_little(graph, parts[i])):
         if number in shown:
             children.setdefault(parents[number], []).append(number)
     hidden = [parts[i].share for i in range(1, len(parts)) if i not in shown]
     return Outline(_grown(0, parts, children), len(parts) - 1, len(shown) - 1, sum(hidden, 0.0))
+
+
+def _says_little(graph: Graph, part: Part) -> bool:
+    """What has the same share in many prompts comes behind what is about this one."""
+    n, first = graph.nodes, part.members[0]
+    return part.kind in (Kind.ERROR, Kind.BIAS) or bool(0 <= n.position[first] < graph.prompt.prepended)
 
 
 def _upwards(number: int, parents: Sequence[int]) -> set[int]:

@@ -23,7 +23,7 @@ MOST_EDGES = 900
 """Edges that are drawn, the strongest ones."""
 _NAMED = 18
 _LONGEST = 14
-_LETTER = 6.2
+_LETTER = 7.4
 
 COLOURS = """
 .mg{--ink:#1b1f24;--dim:#667080;--line:#d9dee5;--paper:#ffffff;--plus:#0072b2;--minus:#c8500a;--token:#4b5563;--odd:#9a7b00}
