@@ -56,11 +56,13 @@ class Block:
         for read, back in zip(y, self.back, strict=True):
             flat.addmm_(read, back)
 
-    def skipped(self, state: Float[Tensor, "pos row d_model"]) -> Tensor | None:
-        """What is read through the skip path beside the features."""
+    def skipped(self, state: Float[Tensor, "pos row d_model"], room: Tensor) -> Tensor | None:
+        """What is read through the skip path beside the features, in the room given."""
         if self.skip is None or self.skip_scale is None:
             return None
-        return (state @ self.skip) * self.skip_scale[: len(state)]
+        read = room[: state.numel()].view(-1, state.shape[-1])
+        torch.mm(state.view(read.shape), self.skip, out=read)
+        return read.view(state.shape).mul_(self.skip_scale[: len(state)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +119,7 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype) -> Block:
     ones = torch.ones_like(frozen.embed[:, :1])
     return Block(
         writers=writers_of(found, layer, _constant(frozen, features), dtype),
-        out=out.reshape(-1, a.n_heads, a.d_head).transpose(0, 1),
+        out=out.reshape(-1, a.n_heads, a.d_head).transpose(0, 1).contiguous(),
         mix=grouped.to(dtype).contiguous(),
         back=back.reshape(a.n_kv_heads, a.d_head, -1),
         attn_bias=_attn_bias(frozen, layer, dtype),

@@ -98,7 +98,7 @@ def split(stage: Int[Tensor, " row"], position: Int[Tensor, " row"], size: int, 
 class Sweeper:
     """Carries readings down through one frozen run. It keeps its buffers from block to block."""
 
-    def __init__(self, adjoint: Adjoint, *, block_size: int = 1536, overhead: int = 100) -> None:
+    def __init__(self, adjoint: Adjoint, *, block_size: int = 2048, overhead: int = 100) -> None:
         self.adjoint = adjoint
         self.block_size = block_size
         self.overhead = overhead
@@ -114,9 +114,20 @@ class Sweeper:
         edges = self._empty(torch.cat(blocks), int(stage.max()), together=together)
         first = 0
         for rows in blocks:
-            self._sweep(readings.of_rows(rows), slice(first, first + len(rows)), edges)
-            first += len(rows)
+            mine = slice(first, first + len(rows))
+            self._sweep(_State(self._room, readings.of_rows(rows), mine, self.adjoint), edges)
+            first = mine.stop
         return edges
+
+    def trial(self) -> Tensor:
+        """One layer's attention, carried for as many rows as a block usually has: what most of the time goes into."""
+        a = self.adjoint
+        n_rows = max(1, self.block_size // (4 * a.n_positions))
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(a.n_positions, n_rows, a.embed.shape[1], generator=generator)
+        state = drawn.to(a.embed)
+        self._through(a.blocks[-1], state)
+        return state
 
     def _empty(self, rows: Int[Tensor, " row"], top: int, *, together: bool) -> Edges:
         a = self.adjoint
@@ -128,39 +139,46 @@ class Sweeper:
         n, n_positions = len(rows), a.n_positions
         widths = [len(layer.feature) for layer in a.decomposition.layers if 2 * layer.layer + 1 < top]
         whole = new(n, sum(widths) if together else 0)
-        pieces: Sequence[Tensor] = whole.split(widths, 1) if together else [new(n, width) for width in widths]
+        pieces = cast("Sequence[Tensor]", whole.split(widths, 1)) if together else [new(n, width) for width in widths]
         features: list[Tensor | None] = [*pieces, *[None] * (a.n_layers - len(widths))]
         return Edges(rows, features, new(n, a.n_layers, n_positions), new(n, n_positions), new(n), whole)
 
-    def _sweep(self, readings: Readings, mine: slice, edges: Edges) -> None:
+    def _sweep(self, state: "_State", edges: Edges) -> None:
         """One block, from its highest stage down to the tokens."""
         a = self.adjoint
-        state = _State(self._room, readings, a.n_layers, a.embed)
         for layer in reversed(range(a.n_layers)):
-            block = a.blocks[layer]
-            if state.n_live:
-                _record(block.writers.read(state.now), layer, mine.start, edges)
-                skipped = block.skipped(state.now)
-                if a.parallel:
-                    self._attend(block, state, mine.start, edges)
-                if skipped is not None:
-                    state.now.add_(skipped)
-            state.inject(2 * layer + 1)
-            if state.n_live and not a.parallel:
-                self._attend(block, state, mine.start, edges)
-            state.inject(2 * layer)
+            self._cross(layer, state, edges)
         read = torch.bmm(state.now, a.embed[: state.n_positions, :, None])
-        edges.tokens[mine, : state.n_positions] = read[:, :, 0].T.to(edges.tokens.dtype)
+        edges.tokens[state.rows, : state.n_positions] = read[:, :, 0].T.to(edges.tokens.dtype)
 
-    def _attend(self, block: Block, state: "_State", first: int, edges: Edges) -> None:
-        n_positions, now = state.n_positions, state.now
+    def _cross(self, layer: int, state: "_State", edges: Edges) -> None:
+        """From the residual behind a layer to the one in front of it."""
+        block, parallel = self.adjoint.blocks[layer], self.adjoint.parallel
+        if state.n_live:
+            _record(block.writers.read(state.now), layer, state.rows.start, edges)
+            skipped = block.skipped(state.now, self._room("skipped", state.now.numel()))
+            if parallel:
+                self._attend(block, state, edges)
+            if skipped is not None:
+                state.now.add_(skipped)
+        state.inject(2 * layer + 1)
+        if state.n_live and not parallel:
+            self._attend(block, state, edges)
+        state.inject(2 * layer)
+
+    def _attend(self, block: Block, state: "_State", edges: Edges) -> None:
         if block.attn_bias is not None:
-            constant = torch.bmm(now, block.attn_bias[:n_positions, :, None])
+            constant = torch.bmm(state.now, block.attn_bias[: state.n_positions, :, None])
+            first = state.rows.start
             edges.bias[first : first + state.n_live] += constant[:, :, 0].sum(0)
-        count = n_positions * state.n_live
-        heads = self._room("heads", block.out.shape[0] * block.out.shape[2] * count)
-        values = self._room("values", block.back.shape[0] * block.back.shape[1] * count)
-        block.carry(now, block.attend(now, heads, values))
+        self._through(block, state.now)
+
+    def _through(self, block: Block, state: Float[Tensor, "pos row d_model"]) -> None:
+        """Add what readings of the residual behind a block's attention read through it."""
+        size = state.shape[0] * state.shape[1]
+        heads = self._room("heads", block.out.shape[0] * block.out.shape[2] * size)
+        values = self._room("values", block.back.shape[0] * block.back.shape[1] * size)
+        block.carry(state, block.attend(state, heads, values))
 
     def _room(self, name: str, size: int) -> Tensor:
         """A buffer of at least this size, which keeps its memory warm from one block to the next."""
@@ -173,22 +191,22 @@ class Sweeper:
 class _State:
     """The readings of one block on their way down. Rows come in when their highest stage is reached."""
 
-    def __init__(
-        self, room: Callable[[str, int], Tensor], readings: Readings, n_layers: int, embed: Float[Tensor, "pos d_model"]
-    ) -> None:
+    def __init__(self, room: Callable[[str, int], Tensor], readings: Readings, rows: slice, adjoint: Adjoint) -> None:
+        self.rows = rows
+        """Where its rows lie among those of the whole sweep."""
         self.n_positions = int(readings.position.max()) + 1
-        self._d_model = embed.shape[1]
+        self._d_model = adjoint.embed.shape[1]
         size = self.n_positions * readings.n_rows * self._d_model
         self._rooms = (room("even", size), room("odd", size))
         self._readings = readings
         tops, _ = readings.extremes()
-        n_stages = 2 * n_layers + 1
+        n_stages = 2 * adjoint.n_layers + 1
         self._live = cast("list[int]", torch.bincount(tops, minlength=n_stages).flip(0).cumsum(0).flip(0).tolist())
         order = torch.argsort(readings.stage, stable=True)
         ends = cast("list[int]", torch.bincount(readings.stage, minlength=n_stages).cumsum(0).tolist())
         self._at = [order[first:end] for first, end in pairwise([0, *ends])]
         self.now = self._view(0)
-        self.inject(2 * n_layers)
+        self.inject(2 * adjoint.n_layers)
 
     @property
     def n_live(self) -> int:

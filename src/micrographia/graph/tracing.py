@@ -12,6 +12,7 @@ from micrographia.errors import CallError, WorkError
 from micrographia.graph.adjoint import adjoint_of
 from micrographia.graph.budget import Budget
 from micrographia.graph.facts import Clock, facts_of
+from micrographia.graph.products import fast_products
 from micrographia.graph.select import PeerRanking, Reaching, Selection
 from micrographia.graph.sweep import Sweeper
 from micrographia.graph.targets import Continuation, Target, difference, following, resolve
@@ -64,8 +65,10 @@ def trace(
         targets = resolve(wanted, found, model.tokenizer)
         plan = budget.check_rows(found, run, rule, number)
         worked_on = without_first(found) if isinstance(rule, PeerRanking) else found
-        work = Work(worked_on, targets, rule, Sweeper(adjoint_of(worked_on, number)))
-        work.select(progress)
+        sweeper = Sweeper(adjoint_of(worked_on, number))
+        with fast_products(sweeper.trial, f"{number} {model.anatomy}"):
+            work = Work(worked_on, targets, rule, sweeper)
+            work.select(progress)
         table = work.table()
     return Trace(
         prompt=tokens,
