@@ -3,8 +3,8 @@
     python examples/heroes.py [--basis neurons --basis transcoders] [--keep graphs] [--out docs/heroes.md]
 
 The prompts, their concepts and the words that stand for each were written down in heroes.json before any graph was
-searched for them. A graph *shows* a concept if one of its words is among the five tokens that a shown part promotes, at a
-position of the prompt itself; words of the prompt and of the answer do not count. The control is the same question
+searched for them. A graph *shows* a concept if one of its words is among the five tokens that a shown part promotes, at
+a position of the prompt itself; words of the prompt and of the answer do not count. The control is the same question
 about the concepts of all other prompts: what shows theirs as well shows nothing.
 
 With `--keep`, graphs are kept in a folder, and those that are there already are not traced again.
