@@ -98,3 +98,49 @@ def test_the_embedded_model_opens_without_a_name_and_knows_its_french(smollm2: m
     (answer,) = smollm2.model.run(HERO, logits="last").answers(top=1)
     assert (answer.token, answer.piece) == (smollm2.token(" French"), "␣French")
     assert answer.probability == pytest.approx(0.965, abs=0.002)
+
+
+# ---------------------------------------------------------------- traces
+
+
+def test_a_trace_is_the_graph_of_its_rows(scope: mg.Microscope) -> None:
+    graph = scope.trace(PROMPT, target="t5", max_nodes=30, node_share=1.0, edge_share=1.0, group=False)
+    rows = scope.rows(PROMPT, target="t5", max_nodes=30)
+    assert [str(node) for node in graph.nodes if node.kind == 0] == [str(rows.nodes.id(i)) for i in range(30)]
+    assert float(rows.imbalance().abs().max()) < 1e-9
+    row = rows.rows[-1]
+    for edge in graph.inputs_of("target.0"):
+        source = rows.nodes.find(edge.source)
+        if edge.source.kind != 1:
+            assert edge.weight == pytest.approx(float(row[source]))
+    assert graph.supernodes == ()
+    assert graph.promoted is not None
+
+
+def test_a_target_may_be_a_token_a_difference_or_anywhere(scope: mg.Microscope) -> None:
+    names = {
+        "t5": scope.trace(PROMPT, target="t5", max_nodes=5),
+        "t5 − t6": scope.trace(PROMPT, target="t5", against="t6", max_nodes=5),
+    }
+    assert {name: graph.targets[0].name for name, graph in names.items()} == {name: name for name in names}
+    there = scope.trace(PROMPT, target="t5", position=1, max_nodes=5).targets[0]
+    assert there.position == 1
+    logits = scope.model.run(PROMPT).logits[0, 1]
+    assert there.probability == pytest.approx(float(logits.softmax(-1)[scope.token("t5")]), abs=1e-6)
+    best = scope.answers(PROMPT, position=1, top=1)[0]
+    assert best.token == int(logits.argmax())
+    against = scope.trace(PROMPT, against="t5", position=1, max_nodes=5).targets[0]
+    assert against.name == f"{best.piece} − t5"
+
+
+def test_a_target_that_contradicts_itself_is_refused(scope: mg.Microscope) -> None:
+    from micrographia.graph.targets import Tokens
+
+    with pytest.raises(CallError, match="are the same: t5"):
+        scope.trace(PROMPT, target="t5", against="t5")
+    with pytest.raises(CallError, match="stands one token"):
+        scope.trace(PROMPT, target=Tokens(("t5", "t6")), against="t7")
+    with pytest.raises(CallError, match="has its own positions"):
+        scope.trace(PROMPT, target=Tokens(("t5", "t6")), position=1)
+    with pytest.raises(CallError, match="There is no position 4: this prompt has 4 tokens, at 0 to 3"):
+        scope.answers(PROMPT, position=4)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.calling import Call, command, on_terminal, spawn
 
-VERBS = ("lens", "heads", "models", "doctor")
+VERBS = ("trace", "lens", "heads", "models", "doctor")
 SECONDS = 1.5
 
 # ---------------------------------------------------------------- help
@@ -29,6 +29,11 @@ def test_help_lists_every_verb_and_what_the_exit_codes_mean(call: Call) -> None:
 @pytest.mark.parametrize(
     ("verb", "options"),
     [
+        (
+            "trace",
+            "--basis --target --against --position --nodes --share --node-share --edge-share --group --memory --top "
+            "--out --html --graph-json --json --bos --chat --model --device --dtype",
+        ),
         ("lens", "--watch --top --between --json --bos --chat --model --device --dtype"),
         ("heads", "--corpus --sample --sort --top --seed --json --bos --chat --model --device --dtype"),
         ("models", "--remove --json"),
@@ -47,7 +52,7 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
     code = (
         "import json, sys\n"
         "from micrographia.cli.app import main\n"
-        "for verb in ([], ['lens'], ['heads'], ['models'], ['doctor']):\n"
+        "for verb in ([], ['trace'], ['lens'], ['heads'], ['models'], ['doctor']):\n"
         "    try: main([*verb, '--help'])\n"
         "    except SystemExit as left: assert not left.code\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
@@ -58,7 +63,7 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
         done = spawn(before=code + "sys.exit()")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert done.out.count("Usage: micrographia") == 5
+    assert done.out.count("Usage: micrographia") == 6
     assert {"torch", "transformers", "numpy", "pydantic", "tokenizers"} & set(json.loads(done.err)) == set()
     assert min(taken) < SECONDS
 
@@ -74,7 +79,7 @@ def test_the_version_is_the_installed_one(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nosuch"], 'Unknown command "nosuch". Available commands: lens, heads, '),
+        (["nosuch"], 'Unknown command "nosuch". Available commands: trace, lens, heads, '),
         (["lens"], 'Command "lens" parameter PROMPT requires an argument.'),
         (["lens", "a", "b", "c"], "Unused Tokens: ['b', 'c']."),
         (["lens", "a", "--nope"], "Unknown option: --nope."),
