@@ -1,7 +1,7 @@
 """Influence as a flow: it starts at the targets, and every row passes what it gets on to its sources, by their shares.
 
 Rows are features from the lowest layer upwards, then targets; the first columns are the same features. A feature's
-inputs stand before it, so its share matrix is strictly triangular, and all paths are summed by one triangular solution.
+inputs stand before it, so its share matrix is strictly triangular, and all paths are summed by one triangular sweep.
 """
 
 from typing import cast
@@ -17,6 +17,8 @@ __all__ = ["curve", "influence", "lowest", "normalised", "passed_up"]
 
 _SMALLEST_SUM = 1e-10
 _LOW_BITS = 16
+_BLOCK = 128
+"""Rows that are solved for at once; a block of them stays in the cache."""
 
 
 def normalised(magnitudes: Float[Tensor, "row source"]) -> Float[Tensor, "row source"]:
@@ -25,20 +27,26 @@ def normalised(magnitudes: Float[Tensor, "row source"]) -> Float[Tensor, "row so
 
 
 def influence(shares: Float[Tensor, "row source"], weights: Float[Tensor, " target"]) -> Float[Tensor, " source"]:
-    """w (Â + Â² + …): first for the features, which alone pass influence on, then for every source."""
+    """w (Â + Â² + …): rows are gone through once, from the targets down; each block hands on what has reached it."""
     n = len(shares) - len(weights)
-    direct = weights.to(shares.dtype) @ shares[n:]
-    through = _solved(shares[:n, :n].T, direct[:n], upper=True)
-    return direct + through @ shares[:n]
+    reached = weights.to(shares.dtype) @ shares[n:]
+    for stop in range(n, 0, -_BLOCK):
+        block = slice(max(stop - _BLOCK, 0), stop)
+        through = _solved(shares[block, block].T, reached[block], upper=True)
+        reached.addmv_(shares[block].T, through)
+    return reached
 
 
 def passed_up(
     shares: Float[Tensor, "row source"], ends: Float[Tensor, " row"], n_features: int
 ) -> Float[Tensor, " row"]:
     """(1 + Â + Â² + …) ends: what each row gets, if row i gets `ends[i]` by itself and the rest through features."""
-    n = n_features
-    through = _solved(shares[:n, :n], ends[:n], upper=False)
-    return torch.cat([through, ends[n:] + shares[n:, :n] @ through])
+    got = ends.clone()
+    for start in range(0, n_features, _BLOCK):
+        block = slice(start, min(start + _BLOCK, n_features))
+        got[block] = _solved(shares[block, block], got[block] + shares[block, :start] @ got[:start], upper=False)
+    got[n_features:] += shares[n_features:, :n_features] @ got[:n_features]
+    return got
 
 
 def lowest(scores: Float[Tensor, "..."], share: float) -> float:

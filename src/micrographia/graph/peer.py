@@ -95,11 +95,13 @@ class PeerMatrix:
         n, first_token = self.n_features, self.n_features + self.n_errors
         kept = reached >= lowest(reached, node_share)
         kept[first_token:] = True
-        rows = torch.cat([kept[:n], torch.ones(len(self.weights), dtype=torch.bool)]).nonzero()
+        rows = torch.cat([kept[:n], torch.ones(len(self.weights), dtype=torch.bool)]).nonzero()[:, 0]
         columns = kept.nonzero()[:, 0]
+        inner = self._edges(rows, columns, edge_share)
+        tied = _drop_loose_ends(inner, int(kept[:n].sum()), int(kept[:first_token].sum()))
+        kept[columns[~tied]] = False
         edges = torch.zeros_like(self.rows, dtype=torch.bool)
-        edges[rows, columns] = self._edges(rows, columns, edge_share)
-        _drop_loose_ends(kept, edges, n, first_token)
+        edges[rows[:, None], columns] = inner
         return PeerPruning(kept[:n], kept[n:first_token], edges, curve(reached))
 
     def scores(self) -> PeerScores:
@@ -116,19 +118,20 @@ class PeerMatrix:
 
     def _edges(self, rows: Tensor, columns: Tensor, share: float) -> Bool[Tensor, "row source"]:
         """Which edges between the kept nodes are kept: the rest of each row is made to add up to 1 once more."""
-        shares = normalised(self.rows[rows, columns].abs_())
+        shares = normalised(self.rows.index_select(0, rows).index_select(1, columns).abs_())
         through = influence(shares, self.weights)[: len(shares) - len(self.weights)]
         scores = shares.mul_(torch.cat([through, self.weights.to(shares.dtype)])[:, None])
         return scores >= lowest(scores.flatten(), share)
 
 
-def _drop_loose_ends(kept: Tensor, edges: Tensor, n_features: int, first_token: int) -> None:
+def _drop_loose_ends(edges: Bool[Tensor, "row source"], n_features: int, first_token: int) -> Bool[Tensor, " source"]:
     """Take out, until nothing changes, features and errors without outputs and features without inputs."""
+    left = torch.ones(edges.shape[1], dtype=torch.bool)
     while True:
-        before = int(kept.sum())
-        kept[:first_token] &= edges[:, :first_token].any(0)
-        kept[:n_features] &= edges[:n_features].any(1)
-        if int(kept.sum()) == before:
-            return
-        edges[:n_features][~kept[:n_features]] = False
-        edges[:, ~kept] = False
+        before = int(left.sum())
+        left[:first_token] &= edges[:, :first_token].any(0)
+        left[:n_features] &= edges[:n_features].any(1)
+        if int(left.sum()) == before:
+            return left
+        edges[:n_features][~left[:n_features]] = False
+        edges[:, ~left] = False
