@@ -61,6 +61,14 @@ def test_against_a_token_stands_the_models_own_answer(call: Call, folder: Path, 
     assert f"Explained: {best} − t5" in traced(call, folder, "--against", "t5").result()
 
 
+def test_a_token_that_lacks_its_space_is_taken_as_it_is_and_the_other_is_named(call: Call) -> None:
+    shown = call(
+        "trace", "The capital of France is", "--target", "Paris", "--basis", "neurons", "--nodes", "8"
+    ).result()
+    assert "Explained: Paris\n" in shown
+    assert "'Paris' and ' Paris' are two tokens; this took the one without the space.\n" in shown
+
+
 def test_json_holds_the_same_graph_and_what_was_written(
     call: Call, folder: Path, scope: Microscope, tmp_path: Path
 ) -> None:
@@ -161,7 +169,7 @@ def test_files_are_the_graph_its_page_and_its_json(call: Call, folder: Path, tmp
         (("--memory", "10kB"), 2, "tokens needs"),
         (("--nodes", "0"), 2, 'Invalid value "0" for --nodes.'),
         (("--share", "1.5"), 2, 'Invalid value "1.5" for --share.'),
-        (("--edge-share", "0"), 2, 'for --edge-share. Must be > 0.'),
+        (("--edge-share", "0"), 2, "for --edge-share. Must be > 0."),
     ],
 )
 def test_a_careless_call_is_one_sentence(

@@ -104,6 +104,10 @@ def trace(
         return
     console = results()
     print_trace(console, scope, found, answers, top=top)
+    for word in (target, against):
+        if word is not None and not word.startswith(" ") and scope.model.tokenizer.is_token(" " + word):
+            said = f"{word!r} and {' ' + word!r} are two tokens; this took the one without the space."
+            console.print(Text(said, style="yellow"))
     _print_files(console, written)
 
 
