@@ -38,7 +38,7 @@ def lost(whole: Trace, kept: list[int]) -> float:
     return flow_through(whole, lambda source, _: source in kept)[1]
 
 
-def check_rows(some: Trace, whole: Trace, kept: list[int]) -> None:
+def assert_rows(some: Trace, whole: Trace, kept: list[int]) -> None:
     assert [str(some.nodes.id(i)) for i in range(some.nodes.n_features)] == [str(whole.nodes.id(i)) for i in kept]
     n = whole.nodes.n_features
     rows = torch.cat([torch.tensor(kept, dtype=torch.long), torch.arange(n, whole.n_rows)])
@@ -53,7 +53,7 @@ def test_one_pass_downwards_is_what_the_full_matrix_says(tiny, basis: str, thres
     model = tiny("qwen3")
     whole = full(model, basis)
     some = trace(model, basis_for(basis, model), prompt(model), selection=Downward(threshold))
-    check_rows(some, whole, above(whole, threshold))
+    assert_rows(some, whole, above(whole, threshold))
 
 
 @pytest.mark.parametrize("basis", ["per-layer", "cross-layer", "gaps"])
@@ -69,7 +69,7 @@ def test_what_is_lost_is_at_most_what_may_be_and_the_set_is_that_of_a_threshold(
     assert lost(whole, []) > 1 - share
     sets = [above(whole, 0.5 ** (k / 2)) for k in range(40)]
     assert kept in sets
-    check_rows(some, whole, kept)
+    assert_rows(some, whole, kept)
     step = sets.index(kept)
     assert lost(whole, sets[max(step - 3, 0)]) > 1 - share, "a threshold not much higher would not do"
 
