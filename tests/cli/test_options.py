@@ -234,7 +234,7 @@ def test_a_cache_that_is_no_folder_is_answered_with_another_place(
         monkeypatch.setenv("MICROGRAPHIA_CACHE", str(place))
         said = call("lens", "Hello").complaint(1)
         assert said.startswith(f"Cannot write {place}/models/smollm2-")
-        assert said.endswith("choose another place for the cache: export MICROGRAPHIA_CACHE=/path/with/room")
+        assert said.endswith("Choose another place for the cache: export MICROGRAPHIA_CACHE=/path/with/room")
 
 
 def test_a_full_disk_leaves_what_can_be_gone_on_from(call: Call, cache: Path, tmp_path: Path) -> None:

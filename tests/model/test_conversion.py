@@ -209,5 +209,5 @@ def test_a_cache_that_cannot_be_made_is_a_clear_sentence(tmp_path: Path, monkeyp
     blocked = tmp_path / "a file"
     blocked.touch()
     monkeypatch.setenv("MICROGRAPHIA_CACHE", str(blocked))
-    with pytest.raises(CacheError, match=r"Cannot write .*a file.*choose another place for the cache"):
+    with pytest.raises(CacheError, match=r"Cannot write .*a file.*Choose another place for the cache"):
         locate(path)
