@@ -2,14 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import cast
 
 from torch import Tensor
 
 from micrographia.bases.basis import Decomposition
 from micrographia.bases.neurons import Neurons
-from micrographia.model.weights import Weights
+from micrographia.model.weights import Weights, tensors_of
 
 __all__ = ["basis_fingerprint", "model_fingerprint"]
 
@@ -18,7 +16,7 @@ _SAMPLES = 64
 
 def model_fingerprint(weights: Weights) -> str:
     """Of samples of every weight."""
-    return _digest(_tensors(weights))
+    return _digest(tensors_of(weights))
 
 
 def basis_fingerprint(basis: object, found: Decomposition) -> str:
@@ -41,15 +39,3 @@ def _digest(tensors: Iterator[Tensor]) -> str:
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(flat[::step].double().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _tensors(part: object) -> Iterator[Tensor]:
-    """Every tensor inside records of records."""
-    if isinstance(part, Tensor):
-        yield part
-    elif isinstance(part, tuple):
-        for one in cast("tuple[object, ...]", part):
-            yield from _tensors(one)
-    elif is_dataclass(part):
-        for field in fields(part):
-            yield from _tensors(getattr(part, field.name))

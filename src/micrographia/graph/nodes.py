@@ -57,6 +57,22 @@ class NodeId:
                 return f"target.{self.index}"
 
     @staticmethod
+    def of(number: int, layer: int, position: int, index: int) -> "NodeId":
+        """The name of a row of a table, in which what a kind does not have is -1."""
+        kind = Kind(number)
+        match kind:
+            case Kind.FEATURE:
+                return NodeId(kind, layer, position, index)
+            case Kind.ERROR:
+                return NodeId(kind, layer, position)
+            case Kind.TOKEN:
+                return NodeId(kind, position=position)
+            case Kind.BIAS:
+                return NodeId(kind)
+            case Kind.TARGET:
+                return NodeId(kind, index=index)
+
+    @staticmethod
     def parse(text: str) -> "NodeId":
         """The inverse of `str`."""
         for kind, form in _FORMS.items():
@@ -166,19 +182,8 @@ class Nodes:
 
     def id(self, node: int) -> NodeId:
         """The name of a node by its number."""
-        kind = Kind(int(self.kind[node]))
-        layer, position, index = (int(column[node]) for column in (self.layer, self.position, self.index))
-        match kind:
-            case Kind.FEATURE:
-                return NodeId(kind, layer, position, index)
-            case Kind.ERROR:
-                return NodeId(kind, layer, position)
-            case Kind.TOKEN:
-                return NodeId(kind, position=position)
-            case Kind.BIAS:
-                return NodeId(kind)
-            case Kind.TARGET:
-                return NodeId(kind, index=index)
+        columns = (self.kind, self.layer, self.position, self.index)
+        return NodeId.of(*(int(column[node]) for column in columns))
 
     def find(self, name: str | NodeId) -> int:
         """The number of a node by its name."""

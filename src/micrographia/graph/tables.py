@@ -65,19 +65,8 @@ class NodeTable:
 
     def id(self, node: int) -> NodeId:
         """The name of a node by its number."""
-        kind = Kind(int(self.kind[node]))
-        layer, position, index = int(self.layer[node]), int(self.position[node]), int(self.index[node])
-        match kind:
-            case Kind.FEATURE:
-                return NodeId(kind, layer, position, index)
-            case Kind.ERROR:
-                return NodeId(kind, layer, position)
-            case Kind.TOKEN:
-                return NodeId(kind, position=position)
-            case Kind.BIAS:
-                return NodeId(kind)
-            case Kind.TARGET:
-                return NodeId(kind, index=index)
+        columns = (self.kind, self.layer, self.position, self.index)
+        return NodeId.of(*(int(column[node]) for column in columns))
 
     def find(self, name: str | NodeId) -> int:
         """The number of a node by its name."""

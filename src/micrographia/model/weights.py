@@ -1,12 +1,14 @@
 """A model's tensors, each under the name of the part it is. Linear maps are `[out, in]`, as on disk."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import cast
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["AttentionWeights", "BlockWeights", "Linear", "MlpWeights", "NormWeights", "Weights"]
+__all__ = ["AttentionWeights", "BlockWeights", "Linear", "MlpWeights", "NormWeights", "Weights", "tensors_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,15 @@ class Weights:
     blocks: tuple[BlockWeights, ...]
     final_norm: NormWeights
     unembed: Linear
+
+
+def tensors_of(part: object) -> Iterator[Tensor]:
+    """Every tensor inside records of records, in their order."""
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, tuple):
+        for each in cast("tuple[object, ...]", part):
+            yield from tensors_of(each)
+    elif is_dataclass(part):
+        for field in fields(part):
+            yield from tensors_of(getattr(part, field.name))

@@ -1,15 +1,11 @@
 """Where the figures come from: hashes of the model and the versions that computed them."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from importlib.metadata import version
-from typing import cast
 
 import torch
-from torch import Tensor
 
-from micrographia.model.weights import Weights
+from micrographia.model.weights import Weights, tensors_of
 
 __all__ = ["versions", "weights_sha256"]
 
@@ -17,7 +13,7 @@ __all__ = ["versions", "weights_sha256"]
 def weights_sha256(weights: Weights) -> str:
     """Of all tensors in their order, as they are in memory: another dtype is another hash."""
     digest = hashlib.sha256()
-    for tensor in _tensors(weights):
+    for tensor in tensors_of(weights):
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -26,14 +22,3 @@ def weights_sha256(weights: Weights) -> str:
 def versions() -> dict[str, str]:
     """Of what computes the figures."""
     return {name: version(name) for name in ("micrographia", "torch")}
-
-
-def _tensors(part: object) -> Iterator[Tensor]:
-    if isinstance(part, Tensor):
-        yield part
-    elif isinstance(part, tuple):
-        for each in cast("tuple[object, ...]", part):
-            yield from _tensors(each)
-    elif is_dataclass(part):
-        for field in fields(part):
-            yield from _tensors(getattr(part, field.name))

@@ -1,6 +1,6 @@
 """Adam on tensors that are changed in place, with moments that can be saved, given back, and cleared row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 import torch
@@ -39,8 +39,19 @@ class Adam:
             parameter.grad = None
         self.steps += 1
 
-    def forget(self, rows: Int[Tensor, " row"], n_tensors: int) -> None:
-        """Clear what is remembered of some rows of the first tensors: they hold something new."""
-        for moments in (self.first, self.second):
-            for tensor in moments[:n_tensors]:
-                tensor[rows] = 0
+    def forget(self, rows: Int[Tensor, " row"], tensors: Iterable[int]) -> None:
+        """Clear what is remembered of some rows of some tensors, by number: they hold something new."""
+        for number in tensors:
+            self.first[number][rows] = 0
+            self.second[number][rows] = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments by name; the number of steps is the caller's to keep."""
+        groups = (("first", self.first), ("second", self.second))
+        return {f"{group}.{i}": moment for group, moments in groups for i, moment in enumerate(moments)}
+
+    def restore(self, state: Mapping[str, Tensor], steps: int) -> None:
+        """Take over moments and number of steps."""
+        for name, moment in self.state().items():
+            moment.copy_(state[name])
+        self.steps = steps

@@ -129,16 +129,19 @@ class TrainedCrossLayer:
     @torch.no_grad()
     def train(self, block: Block, /) -> Mapping[Layer, LayerProgress]:
         """All steps on a block; afterwards dead features are planted anew."""
-        reports: list[CrossGradients] = []
+        losses: list[list[float]] = []
+        actives: list[list[float]] = []
         for rows in block.batches(self.config):
             x, y = ([side[layer][rows] for layer in self.layers] for side in (block.inputs, block.outputs))
-            reports.append(self.step(x, y, self.config.rate_at(self.adam.steps)))
+            found = self.step(x, y, self.config.rate_at(self.adam.steps))
+            losses.append(found.losses)
+            actives.append(found.l0)
         dead = cast("list[float]", (self.silent >= self.config.dead_after).float().mean(1).tolist())
         if self.adam.steps < REPLANTED_UNTIL * self.config.n_steps():
             self.replant(block)
-        n = len(reports)
+        n = len(losses)
         return {
-            layer: LayerProgress(sum(r.losses[i] for r in reports) / n, sum(r.l0[i] for r in reports) / n, dead[i])
+            layer: LayerProgress(sum(each[i] for each in losses) / n, sum(each[i] for each in actives) / n, dead[i])
             for i, layer in enumerate(self.layers)
         }
 
@@ -178,9 +181,7 @@ class TrainedCrossLayer:
             self.parameters.decoders[i][dead] = 0
             self.silent[i][dead] = 0
             planted += len(dead)
-            for group in range(3):
-                for moments in (self.adam.first, self.adam.second):
-                    moments[group * len(self.layers) + i][dead] = 0
+            self.adam.forget(dead, (group * len(self.layers) + i for group in range(3)))
         self._follow()
         return planted
 
@@ -202,9 +203,7 @@ class TrainedCrossLayer:
         thresholds = [math.nan if t is None else t for t in self.thresholds]
         numbers = [self.adam.steps, *thresholds, *(known.variance for known in self.statistics)]
         named = {"silent": self.silent, "numbers": torch.tensor(numbers, dtype=torch.float64)}
-        groups = (("weight", self.parameters.tensors()), ("first", self.adam.first), ("second", self.adam.second))
-        for group, tensors in groups:
-            named |= {f"{group}.{i}": tensor for i, tensor in enumerate(tensors)}
+        named |= {f"weight.{i}": tensor for i, tensor in enumerate(self.parameters.tensors())} | self.adam.state()
         for i, known in enumerate(self.statistics):
             named |= {f"mean_in.{i}": known.mean_in, f"mean_out.{i}": known.mean_out}
         return named
@@ -218,10 +217,7 @@ class TrainedCrossLayer:
         statistics = [Statistics(state[f"mean_in.{i}"], state[f"mean_out.{i}"], numbers[n + i]) for i in range(n)]
         parameters = CrossParameters(*(weights[start : start + n] for start in range(0, 4 * n, n)))
         trained = TrainedCrossLayer(config, layers, parameters, statistics)
-        for group, moments in (("first", trained.adam.first), ("second", trained.adam.second)):
-            for i, moment in enumerate(moments):
-                moment.copy_(state[f"{group}.{i}"])
-        trained.adam.steps = int(steps)
+        trained.adam.restore(state, int(steps))
         trained.thresholds = [None if math.isnan(t) else t for t in numbers[:n]]
         trained.silent = state["silent"]
         return trained

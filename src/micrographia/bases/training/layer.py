@@ -97,7 +97,7 @@ class TrainedLayer:
             out = torch.addmm(out, x.to(wide), self.parameters.skip.T)
         replant(self.parameters, planted, x.to(wide), out - y, self.statistics.mean_in)
         self.shadow.follow(self.parameters)
-        self.adam.forget(planted, 3)
+        self.adam.forget(planted, range(3))
         self.silent[planted] = 0
         return len(planted)
 
@@ -114,9 +114,7 @@ class TrainedLayer:
         """Every tensor that the training goes on from."""
         numbers = [self.adam.steps, math.nan if self.threshold is None else self.threshold, self.statistics.variance]
         named = {"silent": self.silent, "numbers": torch.tensor(numbers, dtype=torch.float64)}
-        groups = (("weight", self.parameters.tensors()), ("first", self.adam.first), ("second", self.adam.second))
-        for group, tensors in groups:
-            named |= {f"{group}.{i}": tensor for i, tensor in enumerate(tensors)}
+        named |= {f"weight.{i}": tensor for i, tensor in enumerate(self.parameters.tensors())} | self.adam.state()
         return named | {"mean_in": self.statistics.mean_in, "mean_out": self.statistics.mean_out}
 
     @staticmethod
@@ -126,10 +124,7 @@ class TrainedLayer:
         parameters = Parameters(encoder, encoder_bias, decoder, bias, skip[0] if skip else None)
         steps, threshold, variance = cast("list[float]", state["numbers"].tolist())
         trained = TrainedLayer(config, layer, parameters, Statistics(state["mean_in"], state["mean_out"], variance))
-        for group, moments in (("first", trained.adam.first), ("second", trained.adam.second)):
-            for i, moment in enumerate(moments):
-                moment.copy_(state[f"{group}.{i}"])
-        trained.adam.steps = int(steps)
+        trained.adam.restore(state, int(steps))
         trained.threshold = None if math.isnan(threshold) else threshold
         trained.silent = state["silent"]
         return trained
