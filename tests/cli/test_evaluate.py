@@ -123,3 +123,9 @@ def _write_broken(folder: Path) -> None:
     tensors = load_file(path)
     tensors["W_dec"][0, 0] = torch.nan
     save_file(tensors, path)
+
+
+def test_graphs_are_traced_where_they_are_asked_for(judge) -> None:
+    card = Card.model_validate_json(judge("b", "--graphs", "3", "--json").result())
+    assert [(row.name, row.prompts) for row in card.graphs] == [("b", 3), ("neurons", 3)]
+    assert ">= 2" in judge("b", "--graphs", "1").complaint(2)

@@ -49,6 +49,10 @@ def evaluate(
         int | None, Parameter(validator=_POSITIVE, help="Positions to look for replacement accuracy's tokens among.")
     ] = None,
     slope_tokens: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions to compare slopes at.")] = None,
+    graphs: Annotated[
+        int | None,
+        Parameter(validator=validators.Number(gte=2), help="Prompts to trace, for the means of their graphs: dear."),
+    ] = None,
     batch: Annotated[int | None, Parameter(validator=_POSITIVE, help="Tokens that are read at a time.")] = None,
     seed: Annotated[int | None, Parameter(help="Decides which text is read, and the intervals.")] = None,
     markdown: Annotated[Path | None, Parameter(help="Write the card as a page, too.")] = None,
@@ -66,7 +70,9 @@ def evaluate(
     from micrographia.bases.evaluation.card import EvaluationConfig
     from micrographia.bases.evaluation.evaluation import evaluate as evaluate_basis
     from micrographia.bases.evaluation.tables import markdown as page_of
+    from micrographia.bases.named import NEURONS
     from micrographia.corpus.corpus import Corpus
+    from micrographia.graph.survey import survey
 
     said = {
         "tokens": tokens,
@@ -75,6 +81,7 @@ def evaluate(
         "one_layer_tokens": one_layer_tokens,
         "prompt_tokens": prompt_tokens,
         "slope_tokens": slope_tokens,
+        "graphs": graphs,
         "batch": batch,
         "seed": seed,
     }
@@ -93,6 +100,9 @@ def evaluate(
             config=config,
             progress=report,
         )
+        if config.graphs:
+            bases = {card.rows[0].name: basis, NEURONS: NEURONS}
+            card = card.model_copy(update={"graphs": survey(model, text, bases, config, report)})
     if markdown is not None:
         _write(markdown, page_of(card))
     if json:

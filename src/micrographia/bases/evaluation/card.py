@@ -14,6 +14,7 @@ __all__ = [
     "Card",
     "Difference",
     "EvaluationConfig",
+    "GraphRow",
     "LayerFigures",
     "Provenance",
     "Role",
@@ -44,6 +45,12 @@ class EvaluationConfig(_Record):
     """Positions among which those are looked for that replacement accuracy asks for."""
     slope_tokens: int = Field(default=256, ge=1)
     """Positions at which slopes are compared."""
+    graphs: int = Field(default=0, ge=0)
+    """Prompts that are traced, in the basis and in the neurons; 0 traces none."""
+    graph_tokens: int = Field(default=16, ge=3)
+    """Tokens of such a prompt."""
+    graph_nodes: int = Field(default=2_048, ge=1)
+    """Features that may get a row of their own."""
     passage: int = Field(default=256, ge=3)
     """Tokens of a passage for FVU and for the baselines' training."""
     short_passage: int = Field(default=64, ge=3)
@@ -123,6 +130,29 @@ class Difference(_Record):
     replacement: Estimate | None
 
 
+class GraphRow(_Record):
+    """Means over the graphs of one basis, of the likeliest tokens behind prompts of held-out text."""
+
+    name: str
+    prompts: int
+    documents: int
+    replacement: Estimate | None
+    """The share of influence that ends at tokens, of what ends at tokens or errors; what got no row is an error."""
+    completeness: Estimate | None
+    shown_replacement: Estimate | None
+    """Where what is not shown is an error, too."""
+    shown_completeness: Estimate | None
+    peer_replacement: Estimate | None
+    """As circuit-tracer counts: what got no row is left out."""
+    peer_completeness: Estimate | None
+    active: Estimate | None
+    """Active features of a prompt."""
+    nodes: Estimate | None
+    edges: Estimate | None
+    path_length: Estimate | None
+    """Features between a token and the answer."""
+
+
 class RoundingLoss(_Record):
     """How far the weights are from those before rounding; what that does is said by the row `unrounded`."""
 
@@ -179,6 +209,8 @@ class Card(_Record):
     kind: Literal["evaluation-card"] = "evaluation-card"
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
+    graphs: tuple[GraphRow, ...] = ()
+    """Of the basis and of the neurons, where graphs were asked for."""
     rounding: RoundingLoss | None
     clean_loss: Estimate | None
     """Cross-entropy of the model as it is, where all layers are spliced."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import final
 
 from micrographia.bases.evaluation.bootstrap import Estimate
-from micrographia.bases.evaluation.card import Card, LayerFigures, Row
+from micrographia.bases.evaluation.card import Card, GraphRow, LayerFigures, Row
 
 __all__ = ["CardTable", "markdown", "remarks", "tables_of"]
 
 _FIT = ("", "FVU", "pooled", "median", "L0", "dead", "dense", "cos random", "cos real")
 _USE = ("", "ΔCE one", "KL one", "ΔCE all", "of zero", "of mean", "KL all", "top-1", "replaced")
 _APART = ("", "FVU", "ΔCE one", "ΔCE all", "KL all", "top-1", "replaced")
+_GRAPHS = ("graphs", "replaced", "complete", "shown r.", "shown c.", "peer r.", "peer c.", "nodes", "edges", "path")
 _LAYER_FIT = ("layer", "FVU", "median", "L0", "dead", "dense", "cos random", "cos real")
 _LAYER_USE = ("layer", "ΔCE", "KL", "of zero", "of mean")
 
@@ -43,6 +44,7 @@ def tables_of(card: Card) -> tuple[CardTable, ...]:
                 for each in card.differences
             ),
         ),
+        *([CardTable("Graphs", _GRAPHS, tuple(map(_graphs, card.graphs)))] if card.graphs else []),
         CardTable("Left unexplained, layer by layer", _LAYER_FIT, tuple(map(_layer_fit, layers))),
         CardTable("One layer in the model's place", _LAYER_USE, tuple(map(_layer_use, layers))),
     )
@@ -68,6 +70,7 @@ def remarks(card: Card) -> tuple[str, ...]:
         f"share of such an ablation's loss that is recovered. Replaced: accuracy on {card.questions} filtered tokens. "
         "In brackets: 95 % intervals, by drawing documents anew.",
         f"{clean}Positions: {samples}.",
+        *_about_graphs(card),
         *lost,
         *card.notes,
     )
@@ -103,6 +106,24 @@ def _fit(row: Row) -> tuple[str, ...]:
 def _use(row: Row) -> tuple[str, ...]:
     alone, recovered = (row.one_layer_loss, row.one_layer_kl), (row.recovered_zero, row.recovered_mean)
     return (row.name, *_shown(*alone, row.loss_added, *recovered, row.kl, row.top1, row.replacement))
+
+
+def _graphs(row: GraphRow) -> tuple[str, ...]:
+    traced, shown = (row.replacement, row.completeness), (row.shown_replacement, row.shown_completeness)
+    peer, size = (row.peer_replacement, row.peer_completeness), (row.nodes, row.edges)
+    return (row.name, *_shown(*traced, *shown, *peer, *size, row.path_length))
+
+
+def _about_graphs(card: Card) -> tuple[str, ...]:
+    if not card.graphs:
+        return ()
+    row, config = card.graphs[0], card.provenance.config
+    return (
+        f"Graphs: means over {row.prompts} prompts of {config.graph_tokens} tokens from {row.documents} documents, at "
+        f"most {config.graph_nodes:,} features with rows. Replaced: the share of influence that ends at tokens and not "
+        "at errors; complete: what of all inputs is no error. What got no row is an error; 'shown': what is not shown, "
+        "too; 'peer': neither, as circuit-tracer counts. Path: features between a token and the answer.",
+    )
 
 
 def _layer_fit(its: LayerFigures) -> tuple[str, ...]:
