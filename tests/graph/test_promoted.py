@@ -14,6 +14,7 @@ from micrographia.graph.promoted import directions, promoted
 from micrographia.graph.tables import NodeTable
 from micrographia.model.frozen import freeze
 from micrographia.model.model import Model
+from micrographia.model.readout import token_lengths
 from tests.bases.test_bases import cross_layer, per_layer, prompt
 
 
@@ -47,6 +48,7 @@ def test_promoted_tokens_are_those_of_the_written_vector(kind: str, family: str,
     nodes = some_features(decomposition)
     found = directions(decomposition, nodes)
     says = promoted(decomposition, nodes, found.writes, model.tokenizer.piece, top=3)
+    lengths = token_lengths(model.weights)
     for i in range(0, len(nodes), 5):
         layer = decomposition.layers[nodes.layer[i]]
         row = int(((layer.position == nodes.position[i]) & (layer.feature == nodes.index[i])).nonzero()[0, 0])
@@ -57,9 +59,12 @@ def test_promoted_tokens_are_those_of_the_written_vector(kind: str, family: str,
         x = (nodes.activation[i] * written).expand_as(frozen.embed)
         logits = (frozen.unembed(x))[-1].float()
         logits = logits - logits.mean()
-        assert says.logits[i] == pytest.approx(logits.topk(3).values.tolist(), abs=1e-5)
-        assert says.suppressed_logits[i] == pytest.approx(logits.topk(3, largest=False).values.tolist(), abs=1e-5)
+        cosines = logits / lengths
+        assert cosines[says.tokens[i]].tolist() == pytest.approx(cosines.topk(3).values.tolist(), abs=1e-5)
+        least = cosines.topk(3, largest=False).values
+        assert cosines[says.suppressed[i]].tolist() == pytest.approx(least.tolist(), abs=1e-5)
         assert logits[says.tokens[i]].tolist() == pytest.approx(says.logits[i].tolist(), abs=1e-5)
+        assert logits[says.suppressed[i]].tolist() == pytest.approx(says.suppressed_logits[i].tolist(), abs=1e-5)
     assert says.pieces[int(says.tokens[0, 0])] == model.tokenizer.piece(int(says.tokens[0, 0]))
 
 

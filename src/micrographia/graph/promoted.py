@@ -10,6 +10,7 @@ from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.graph.tables import NodeTable
+from micrographia.model.readout import token_lengths
 
 __all__ = ["Directions", "Promoted", "directions", "promoted"]
 
@@ -18,8 +19,11 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Promoted:
-    """For each feature of a graph, in its order: tokens by how much the feature changes their logits here, with the
-    held final norm of the position that is explained, against the mean over the vocabulary."""
+    """For each feature of a graph, in its order: the tokens that it points at most, and how much it changes their
+    logits here, with the held final norm of the position that is explained, against the mean over the vocabulary.
+
+    Tokens are ranked by the cosine: the change over the length of the token's own row of the unembedding.
+    """
 
     tokens: Int64[np.ndarray, "feature top"]
     logits: Float64[np.ndarray, "feature top"]
@@ -80,9 +84,9 @@ def promoted(
     activation = torch.from_numpy(nodes.activation[nodes.spans["feature"]].copy()).to(writes)
     written = writes * activation[:, None]
     count = min(top, decomposition.frozen.weights.unembed.weight.shape[0])
-    blocks = [
-        _ends(decomposition, written[i : i + _AT_ONCE], position, count) for i in range(0, len(written), _AT_ONCE)
-    ]
+    lengths = token_lengths(decomposition.frozen.weights)
+    parts = (written[i : i + _AT_ONCE] for i in range(0, len(written), _AT_ONCE))
+    blocks = [_ends(decomposition, part, position, count, lengths) for part in parts]
     empty = np.zeros((0, count))
     tokens, logits, low, low_logits = (np.concatenate([empty, *(block[i] for block in blocks)]) for i in range(4))
     tokens, low = tokens.astype(np.int64), low.astype(np.int64)
@@ -91,12 +95,13 @@ def promoted(
 
 
 def _ends(
-    decomposition: Decomposition, written: Tensor, position: int, count: int
+    decomposition: Decomposition, written: Tensor, position: int, count: int, lengths: Float[Tensor, " d_vocab"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     logits = decomposition.frozen.promotes(written, position).float()
     logits = logits - logits.mean(-1, keepdim=True)
-    high, low = logits.topk(count), logits.topk(count, largest=False)
-    parts = (high.indices, high.values, low.indices, low.values)
+    cosines = logits / lengths
+    high, low = cosines.topk(count).indices, cosines.topk(count, largest=False).indices
+    parts = (high, logits.gather(1, high), low, logits.gather(1, low))
     first, second, third, fourth = (part.cpu().double().numpy() for part in parts)
     return first, second, third, fourth
 
