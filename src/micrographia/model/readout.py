@@ -18,4 +18,4 @@ def token_lengths(weights: Weights) -> Float[Tensor, " d_vocab"]:
     rows = rows - rows.mean(0)
     if norm.centred:
         rows = rows - rows.mean(1, keepdim=True)
-    return torch.linalg.vector_norm(rows, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    return rows.square().sum(1).sqrt().clamp(min=torch.finfo(torch.float32).tiny)
