@@ -8,6 +8,7 @@ from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
 from micrographia.graph.build import graph_of
 from micrographia.graph.graph import Graph
+from micrographia.graph.overview import Overview, overview
 from micrographia.graph.select import Selection
 from micrographia.graph.targets import Target, Tokens, difference
 from micrographia.graph.trace import Trace
@@ -99,10 +100,10 @@ class Microscope:
         """Why the model answers as it does: the features that made the answer, and through which others.
 
         `target` is the likeliest tokens, one token, or anything of `micrographia.graph.targets`; with `against`,
-        what makes it likelier than another token. `share` of the influence that flows into each layer is followed
-        through at most `max_nodes` features; of all influence, nodes with `node_share` and edges with `edge_share`
-        are shown, and with `group` those that do the same are put together. `memory` is a budget in bytes. The raw
-        rows are `self.rows(...)`; `mg.page(graph)` makes a page of a graph.
+        what makes it likelier than another token. `share` of the influence is followed through at most `max_nodes`
+        features; of all influence, nodes with `node_share` and edges with `edge_share` are shown, and with `group`
+        those that do the same are put together. `memory` is a budget in bytes. The raw rows are `self.rows(...)`;
+        `mg.page(graph)` makes a page of a graph.
         """
         tokens = self.model.prompt(prompt)
         wanted = self._target(tokens, target, against, position)
@@ -110,6 +111,20 @@ class Microscope:
         parts = self.decompose(found.prompt)
         graph = graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
         return graph if group else graph.grouped(())
+
+    def overview(
+        self,
+        prompt: str | Prompt,
+        *,
+        target: Target = None,
+        against: str | int | None = None,
+        position: int = -1,
+        top: int = 20,
+    ) -> Overview:
+        """At once: the signed effect of everything that is active on an answer, through all paths together."""
+        tokens = self.model.prompt(prompt)
+        wanted = self._target(tokens, target, against, position)
+        return overview(self.model, self.basis, tokens, target=wanted, top=top)
 
     def rows(
         self,

@@ -14,6 +14,7 @@ from micrographia.cli.evaluate import evaluate
 from micrographia.cli.heads import heads
 from micrographia.cli.lens import lens
 from micrographia.cli.models import models
+from micrographia.cli.overview import overview
 from micrographia.cli.screen import complain
 from micrographia.cli.trace import trace
 from micrographia.cli.train import train
@@ -36,7 +37,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (trace, lens, heads, corpus, train, evaluate, convert, models, doctor):
+for verb in (trace, overview, lens, heads, corpus, train, evaluate, convert, models, doctor):
     app.command(verb)
 
 

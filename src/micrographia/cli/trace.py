@@ -49,8 +49,8 @@ def trace(
         int, Parameter(validator=validators.Number(gte=1), help="Features that are traced, at most.")
     ] = 2048,
     share: Annotated[
-        float, Parameter(validator=_SHARE, help="The part of each layer's influence that is traced.")
-    ] = 0.9,
+        float, Parameter(validator=_SHARE, help="The part of the influence that is traced.")
+    ] = 0.8,
     node_share: Annotated[float, Parameter(validator=_SHARE, help="The part of it whose nodes are shown.")] = 0.8,
     edge_share: Annotated[float, Parameter(validator=_SHARE, help="The part of it whose edges are shown.")] = 0.98,
     group: Annotated[bool, Parameter(help="Put features that do the same together.", negative="--no-group")] = True,
