@@ -95,9 +95,21 @@ def forward(
             return unembed(weights, anatomy, x, gate)
 
 
-def onward(weights: Weights, anatomy: Anatomy, batch: Batch, gate: Gate, x: Stream, *, layer: int) -> Stream:
-    """Take a residual that block `layer` reads through the blocks from there on; the residual behind the last one."""
-    run = _begin(weights, anatomy, batch, gate, None)
+def onward(
+    weights: Weights,
+    anatomy: Anatomy,
+    batch: Batch,
+    gate: Gate,
+    x: Stream,
+    *,
+    layer: int,
+    past: KeyValues | None = None,
+) -> Stream:
+    """Take a residual that block `layer` reads through the blocks from there on; the residual behind the last one.
+
+    `past` holds keys and values of what stands in front of the batch, for these blocks.
+    """
+    run = _begin(weights, anatomy, batch, gate, past)
     for later, block in enumerate(weights.blocks[layer:], layer):
         x = _block(run, Layer(later), block, x)
     return x
