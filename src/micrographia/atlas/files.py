@@ -33,9 +33,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 partial.unlink()
 
 
-def mapped(path: Path) -> Mapping[str, np.ndarray]:
+def mapped(path: Path, *, ours: bool = True) -> Mapping[str, np.ndarray]:
     """The arrays of a file, mapped from the disk; one that is damaged is refused in one sentence."""
-    return {name: tensor.numpy() for name, tensor in TensorFiles(path.parent, (path.name,), ours=True).items()}
+    return {name: tensor.numpy() for name, tensor in TensorFiles(path.parent, (path.name,), ours=ours).items()}
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,1 @@
+"""Atlases as other tools' files."""
