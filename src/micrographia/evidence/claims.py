@@ -12,10 +12,12 @@ is tested in the free mode; so other features of a member's layer and position h
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Int64
+from torch import Tensor
 
 from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
@@ -79,7 +81,7 @@ class Predictor:
         """The same by all paths that are shown."""
         return float(self._edges @ self._deltas(members))
 
-    def _deltas(self, members: Int64[np.ndarray, " member"]) -> torch.Tensor:
+    def _deltas(self, members: Int64[np.ndarray, " member"]) -> Tensor:
         """The part of its value that each feature gains: a lower triangular system, inputs before what they feed."""
         n = self.graph.nodes
         places = n.layer[: self._count] * len(self.graph.prompt) + n.position[: self._count]
@@ -90,8 +92,8 @@ class Predictor:
         system[free] -= self._parts[first:, first:][free]
         start = torch.zeros(self._count - first, dtype=torch.float64)
         start[members - first] = -1.0
-        deltas = torch.linalg.solve_triangular(system, start[:, None], upper=False, unitriangular=True)[:, 0]
-        return torch.cat([torch.zeros(first, dtype=torch.float64), deltas])
+        solved = cast("Tensor", torch.linalg.solve_triangular(system, start[:, None], upper=False, unitriangular=True))
+        return torch.cat([torch.zeros(first, dtype=torch.float64), solved[:, 0]])
 
 
 def claims_of(graph: Graph, target: NodeId | str | None = None) -> tuple[Claim, ...]:

@@ -1,9 +1,9 @@
 """From measured effects to verdicts.
 
-A claim is *confirmed* if the answer moves the way it says, by more than the middle 95 % of its controls, and beyond what
-chance explains among all claims that were tested (Benjamini and Hochberg). It is *refuted* if the answer moves the other
-way, or no further than controls do. It stays *untested* without enough controls, and where it is beyond its own controls
-but not beyond chance among so many claims: then it needs more of them.
+A claim is *confirmed* if the answer moves the way it says, by more than the middle 95 % of its controls, and beyond
+what chance explains among all claims that were tested (Benjamini and Hochberg). It is *refuted* if the answer moves the
+other way, or no further than controls do. It stays *untested* without enough controls, and where it is beyond its own
+controls but not beyond chance among so many claims: then it needs more of them.
 
 The p-value is the one of sequential Monte Carlo tests (Besag and Clifford 1991): controls are drawn until `ENOUGH` of
 them move the answer as far as the claim does, at draw l, which gives `ENOUGH / l`; if that never happens among n, it is
@@ -45,7 +45,7 @@ def band(controls: Sequence[float]) -> tuple[float, float]:
 
 
 def p_value(effect: float, controls: Sequence[float], sign: int) -> float:
-    """How probable an effect as far in the predicted direction is among controls, which are given as they were drawn."""
+    """How often controls, given as they were drawn, move the target as far in the predicted direction."""
     reached = np.cumsum(sign * np.asarray(controls, dtype=np.float64) >= sign * effect)
     if len(reached) and reached[-1] >= ENOUGH:
         return ENOUGH / (int(np.searchsorted(reached, ENOUGH)) + 1)

@@ -1,0 +1,118 @@
+"""What a claim's members are compared with: steps of the same length, at the same places, along other features.
+
+A claim takes some vectors away from the outputs of some MLPs. A control takes away what as many other features write at
+the same layers and positions, those that are active there and nearest in what they write, drawn at random, made as long
+as the claim's own step at each place. So it differs from the claim in nothing but the direction. Where fewer than
+`FEWEST` others are active, features of the layer that are not active stand in.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from micrographia.evidence.bench import Bench
+from micrographia.evidence.placing import Placed
+from micrographia.evidence.verdicts import FEWEST
+from micrographia.graph.nodes import NodeId
+
+__all__ = ["Controls", "Densities"]
+
+Densities = Mapping[int, Float[Tensor, " feature"]]
+"""How often each feature of a layer is active in some text."""
+
+_NEAREST = 100
+
+
+@final
+class Controls:
+    """All controls of one claim, numbered; the same seed gives the same ones."""
+
+    def __init__(
+        self, bench: Bench, members: Sequence[NodeId], *, seed: int = 0, densities: Densities | None = None
+    ) -> None:
+        self._bench = bench
+        self._places: dict[tuple[int, int], list[int]] = {}
+        for member in members:
+            assert member.layer is not None, "a claim is about features"
+            assert member.position is not None, "a claim is about features"
+            assert member.index is not None, "a claim is about features"
+            self._places.setdefault((member.layer, member.position), []).append(member.index)
+        self._seed = [seed, zlib.crc32(" ".join(map(str, members)).encode())]
+        self._pools = {
+            place: [self._nearest(place, one, taken, densities) for one in taken]
+            for place, taken in self._places.items()
+        }
+        self._single = len(members) == 1
+
+    def __len__(self) -> int:
+        """How many different ones there are, at most; sets of several features can be drawn without end."""
+        [pool, *others] = [pool for pools in self._pools.values() for pool in pools]
+        return len(pool) if not others else 10**9 if min(map(len, [pool, *others])) else 0
+
+    def step(self) -> Placed:
+        """The claim itself: its members gone."""
+        return Placed({place: -self._wrote(place, taken).sum(0) for place, taken in self._places.items()})
+
+    def placed(self, number: int) -> Placed:
+        """One control."""
+        drawn = np.random.default_rng([*self._seed, 0 if self._single else number])
+        written: dict[tuple[int, int], Tensor] = {}
+        for place, taken in self._places.items():
+            chosen: list[int] = []
+            for pool in self._pools[place]:
+                order = drawn.permutation(pool)
+                chosen.append(int(order[number]) if self._single else int(_first(order, chosen)))
+            along = self._wrote(place, chosen, at_least=1.0).sum(0)
+            length = _lengths(self._wrote(place, taken).sum(0))
+            written[place] = -along * (length / _lengths(along))
+        return Placed(written)
+
+    def _wrote(
+        self, place: tuple[int, int], features: list[int], at_least: float = 0.0
+    ) -> Float[Tensor, "feature d_model"]:
+        """What features write at a place; those that are not active as if they were, where that is asked for."""
+        layer, position = place
+        activation = self._bench.active(layer)[position, features]
+        activation = torch.where(activation == 0, at_least, activation)
+        return activation[:, None] * self._bench.write(layer, features, position, layer)
+
+    def _nearest(
+        self, place: tuple[int, int], one: int, taken: list[int], densities: Densities | None
+    ) -> Int64[np.ndarray, " feature"]:
+        """Other features that are active at a place, those that write nearly as much first; their order is lost."""
+        layer, position = place
+        others = self._bench.active(layer)[position].nonzero()[:, 0].cpu().numpy()
+        others = others[~np.isin(others, taken)]
+        far = _far(_lengths(self._wrote(place, others.tolist())), _lengths(self._wrote(place, [one]))[0])
+        if densities is not None:
+            far = far + _far(densities[layer][others], densities[layer][one])
+        others = np.sort(others[np.argsort(far, kind="stable")[:_NEAREST]])
+        return (
+            others if len(others) >= FEWEST else np.concatenate([others, self._silent(place)[: FEWEST - len(others)]])
+        )
+
+    def _silent(self, place: tuple[int, int]) -> Int64[np.ndarray, " feature"]:
+        """Features of a layer that are not active at a place, in an order of chance."""
+        layer, position = place
+        silent = (self._bench.active(layer)[position] == 0).nonzero()[:, 0].cpu().numpy()
+        return np.random.default_rng([*self._seed, layer, position]).permutation(silent)
+
+
+def _first(order: Int64[np.ndarray, " feature"], chosen: list[int]) -> int:
+    """The first that is not chosen yet; where all are, one of them twice."""
+    left = order[~np.isin(order, chosen)]
+    return int(left[0] if len(left) else order[0])
+
+
+def _lengths(vectors: Float[Tensor, "... d_model"]) -> Float[Tensor, "..."]:
+    return vectors.square().sum(-1).sqrt()
+
+
+def _far(values: Float[Tensor, " feature"], one: Float[Tensor, ""]) -> Float64[np.ndarray, " feature"]:
+    """How far values are from one, as ratios."""
+    return ((values + 1e-12).log() - (one + 1e-12).log()).abs().double().cpu().numpy()
