@@ -37,7 +37,7 @@ from micrographia.ids import Layer
 from micrographia.model.model import Model
 from micrographia.store import Progress, silent
 
-__all__ = ["build_atlas", "building_folder", "layer_file", "watches_of", "write_layer"]
+__all__ = ["begun_dtype", "build_atlas", "building_folder", "layer_file", "watches_of", "write_layer"]
 
 _PLAN = "plan.json"
 
@@ -74,7 +74,7 @@ def build_atlas(
             return None
         manifest = work.finish(plan, job, folder, progress)
         shutil.rmtree(place)
-    store_lock(place).unlink(missing_ok=True)
+    _lock(place).unlink(missing_ok=True)
     return manifest
 
 
@@ -83,7 +83,13 @@ def building_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.building")
 
 
-def store_lock(place: Path) -> Path:
+def begun_dtype(folder: Path) -> str | None:
+    """The dtype of the model that an atlas was begun with, if one was."""
+    path = building_folder(folder) / _PLAN
+    return Plan.model_validate_json(path.read_bytes()).dtype if path.is_file() else None
+
+
+def _lock(place: Path) -> Path:
     """The file by which a folder that is being made is locked."""
     return place.with_name(place.name + ".lock")
 

@@ -56,6 +56,7 @@ class EncoderWatch:
         return self.encoder.n_features
 
     def __call__(self, act: Float[Tensor, "window pos d_model"], span: Span, /) -> Active:
+        _check_finite(act, self.site)
         dense, least = self.dense(act)
         return _active(dense, least, act.shape[1] - 1, self.exponent, span, self.site)
 
@@ -94,6 +95,7 @@ class NeuronWatch:
 
     def __call__(self, act: Float[Tensor, "window pos neuron"], span: Span, /) -> Active:
         least = (self.bound / self.write_norms.double().clamp(min=1e-30)).clamp(max=torch.finfo(act.dtype).max)
+        _check_finite(act, self.site)
         dense = act[:, 1:].flatten(0, 1)
         return _active(dense, least.to(act.dtype), act.shape[1] - 1, self.exponent, span, self.site, signed=True)
 
@@ -117,6 +119,7 @@ class _Around:
     per_window: int
     exponent: int
     span: Span
+    signed: bool
 
     def __call__(
         self, row: Int64[np.ndarray, " some"], feature: Int64[np.ndarray, " some"], /
@@ -127,10 +130,8 @@ class _Around:
         places = np.where(inside, at, 0) * self.dense.shape[1] + feature[:, None]
         values = self.dense.flatten()[torch.from_numpy(places).to(self.dense.device)]
         bound = self.least[torch.from_numpy(feature).to(self.least.device)][:, None]
-        on = ((values.abs() if self.least_is_of_magnitudes else values) > bound).cpu().numpy() & inside
+        on = ((values.abs() if self.signed else values) > bound).cpu().numpy() & inside
         return np.where(on, narrowed(codes(values, self.exponent)), np.uint8(0))
-
-    least_is_of_magnitudes: bool = False
 
 
 def _active(
@@ -146,10 +147,7 @@ def _active(
     n_features = dense.shape[1]
     places = _places(dense.abs() if signed else dense, least)
     values = dense.flatten()[torch.from_numpy(places).to(dense.device)]
-    if not (values.isfinite().all() and dense.sum(dtype=torch.float32).isfinite()):
-        raise WorkError(
-            f"The features at {site} compute what is no number. Open the model in float32: --dtype float32."
-        )
+    _check_finite(values, site)
     row = places // n_features
     return Active(
         row=row,
@@ -158,6 +156,12 @@ def _active(
         near=_Around(dense, least, per_window, exponent, span, signed),
         negative=(values < 0).cpu().numpy() if signed else None,
     )
+
+
+def _check_finite(values: Float[Tensor, "*shape"], site: Site) -> None:
+    """A sum is as good as a look at each number, and takes one pass."""
+    if not values.sum(dtype=torch.float64).isfinite():
+        raise WorkError(f"What is computed at {site} is no number. Open the model in float32: --dtype float32.")
 
 
 def _places(dense: Float[Tensor, "row feature"], least: Float[Tensor, " feature"]) -> Int64[np.ndarray, " entry"]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from micrographia.cli.atlas import atlas
 from micrographia.cli.convert import convert
 from micrographia.cli.corpus import corpus
 from micrographia.cli.doctor import doctor
@@ -37,7 +38,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (trace, overview, lens, heads, corpus, train, evaluate, convert, models, doctor):
+for verb in (trace, overview, lens, heads, corpus, train, evaluate, atlas, convert, models, doctor):
     app.command(verb)
 
 
