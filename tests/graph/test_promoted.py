@@ -9,6 +9,7 @@ import torch
 from micrographia.bases.activation import Relu
 from micrographia.bases.basis import Basis
 from micrographia.bases.neurons import Neurons
+from micrographia.graph.carried import carried
 from micrographia.graph.graph import Graph
 from micrographia.graph.promoted import directions, promoted
 from micrographia.graph.tables import NodeTable
@@ -41,23 +42,30 @@ def some_features(decomposition, every: int = 7) -> NodeTable:
 
 @pytest.mark.parametrize("kind", ["neurons", "per-layer", "cross-layer"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-def test_promoted_tokens_are_those_of_the_written_vector(kind: str, family: str, tiny) -> None:
+def test_directions_are_what_features_read_and_write(kind: str, family: str, tiny) -> None:
+    model = tiny(family)
+    decomposition = basis(kind, model).decompose(freeze(model, prompt(model)))
+    nodes = some_features(decomposition)
+    found = directions(decomposition, nodes)
+    for i in range(0, len(nodes), 5):
+        layer = decomposition.layers[nodes.layer[i]]
+        row = int(((layer.position == nodes.position[i]) & (layer.feature == nodes.index[i])).nonzero()[0, 0])
+        torch.testing.assert_close(found.reads[i], layer.read_vectors()[row])
+        torch.testing.assert_close(found.writes[i], sum(layer.write_vectors(to)[row] for to in layer.writes))
+
+
+@pytest.mark.parametrize("kind", ["neurons", "per-layer"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_promoted_tokens_are_those_that_what_is_left_points_at(kind: str, family: str, tiny) -> None:
     model = tiny(family)
     frozen = freeze(model, prompt(model))
     decomposition = basis(kind, model).decompose(frozen)
     nodes = some_features(decomposition)
-    found = directions(decomposition, nodes)
-    says = promoted(decomposition, nodes, found.writes, model.tokenizer.piece, top=3)
+    left = carried(decomposition, nodes)
+    says = promoted(decomposition, nodes, left, model.tokenizer.piece, top=3)
     lengths = token_lengths(model.weights)
     for i in range(0, len(nodes), 5):
-        layer = decomposition.layers[nodes.layer[i]]
-        row = int(((layer.position == nodes.position[i]) & (layer.feature == nodes.index[i])).nonzero()[0, 0])
-        read = layer.read_vectors()[row]
-        written = sum(layer.write_vectors(to)[row] for to in layer.writes)
-        torch.testing.assert_close(found.reads[i], read)
-        torch.testing.assert_close(found.writes[i], written)
-        x = (nodes.activation[i] * written).expand_as(frozen.embed)
-        logits = (frozen.unembed(x))[-1].float()
+        logits = frozen.unembed(left[i].expand_as(frozen.embed))[nodes.position[i]].float()
         logits = logits - logits.mean()
         cosines = logits / lengths
         assert cosines[says.tokens[i]].tolist() == pytest.approx(cosines.topk(3).values.tolist(), abs=1e-5)
@@ -73,7 +81,7 @@ def test_a_graph_without_features_says_nothing(tiny) -> None:
     decomposition = per_layer(model, Relu()).decompose(freeze(model, prompt(model)))
     nodes = some_features(decomposition)
     none = replace(nodes, **{name: getattr(nodes, name)[:0] for name in nodes.__slots__})
-    says = promoted(decomposition, none, directions(decomposition, none).writes, str)
+    says = promoted(decomposition, none, carried(decomposition, none), str)
     assert says.tokens.shape == (0, 5)
     assert "for 0 features" in repr(says)
     assert Graph.__name__ == "Graph"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from micrographia.bases.basis import Decomposition
+from micrographia.graph.carried import carried
 from micrographia.graph.graph import Graph, GraphTarget
 from micrographia.graph.group import group
 from micrographia.graph.ledger import balance
@@ -54,8 +55,7 @@ def graph_of(
     if decomposition is None:
         return graph
     vectors = directions(decomposition, nodes)
-    position = max(target.position for target in trace.targets)
-    says = promoted(decomposition, nodes, vectors.writes, piece, position=position, top=top)
+    says = promoted(decomposition, nodes, carried(decomposition, nodes), piece, top=top)
     return group(replace(graph, promoted=says), vectors)
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.bases.named import BasisChoice, choose_basis
 from micrographia.graph.adjoint import Adjoint, Block, adjoint_of, behind_norm
+from micrographia.graph.carried import carried
 from micrographia.graph.nodes import Kind, NodeId
-from micrographia.graph.promoted import directions, promoted
+from micrographia.graph.promoted import promoted
 from micrographia.graph.tables import NodeTable
 from micrographia.graph.targets import Target, TargetRow, resolve
 from micrographia.model.frozen import freeze
@@ -108,8 +109,7 @@ def _strongest(whole: Overview, found: Decomposition, piece: Callable[[int], str
     nothing = np.zeros(len(chosen))
     columns = (whole.layer[chosen], whole.position[chosen], whole.index[chosen], whole.activation[chosen])
     nodes = NodeTable(nothing.astype(np.uint8), *columns, nothing, nothing, nothing, nothing, nothing)
-    position = max(one.position for target in whole.targets for one in target.injections)
-    says = promoted(found, nodes, directions(found, nodes).writes, piece, position=position)
+    says = promoted(found, nodes, carried(found, nodes), piece)
     unsorted = [
         Strong(
             NodeId(Kind.FEATURE, int(nodes.layer[i]), int(nodes.position[i]), int(nodes.index[i])),
@@ -181,10 +181,7 @@ class _Passing:
     def _attend(self, block: Block) -> None:
         if block.attn_bias is not None:
             self.bias += float((self.state[:, 0] * block.attn_bias).sum())
-        size = len(self.state)
-        heads = self.state.new_empty(block.out.shape[0] * block.out.shape[2] * size)
-        values = self.state.new_empty(block.back.shape[0] * block.back.shape[1] * size)
-        block.carry(self.state, block.attend(self.state, heads, values))
+        block.carry(self.state, block.attend(self.state, lambda _, size: self.state.new_empty(size)))
 
     def _constant(self, here: LayerFeatures) -> Float[Tensor, "pos d_model"]:
         norm = self._found.frozen.weights.blocks[here.layer].mlp_norm

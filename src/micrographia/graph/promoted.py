@@ -1,4 +1,4 @@
-"""What a feature says by itself: the tokens that it makes likelier, and less likely, wherever it is written."""
+"""What a feature says: the tokens that it makes likelier, and less likely, at its own position."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Promoted:
-    """For each feature of a graph, in its order: the tokens that it points at most, and how much it changes their
-    logits here, with the held final norm of the position that is explained, against the mean over the vocabulary.
+    """For each feature of a graph, in its order: the tokens that it points at most where it is active, after all that
+    later layers make of it there, and how much it changes their logits against the mean over the vocabulary.
 
     Tokens are ranked by the cosine: the change over the length of the token's own row of the unembedding.
     """
@@ -74,35 +74,35 @@ def directions(decomposition: Decomposition, nodes: NodeTable) -> Directions:
 def promoted(
     decomposition: Decomposition,
     nodes: NodeTable,
-    writes: Float[Tensor, "feature d_model"],
+    left: Float[Tensor, "feature d_model"],
     piece: Callable[[int], str],
     *,
-    position: int = -1,
     top: int = 5,
 ) -> Promoted:
-    """The tokens that each feature, as active as it is, promotes and suppresses at a position."""
-    activation = torch.from_numpy(nodes.activation[nodes.spans["feature"]].copy()).to(writes)
-    written = writes * activation[:, None]
+    """The tokens that each feature promotes and suppresses by what it leaves in the last residual of its position."""
+    position = nodes.position[nodes.spans["feature"]]
     count = min(top, decomposition.frozen.weights.unembed.weight.shape[0])
     lengths = token_lengths(decomposition.frozen.weights)
-    parts = (written[i : i + _AT_ONCE] for i in range(0, len(written), _AT_ONCE))
-    blocks = [_ends(decomposition, part, position, count, lengths) for part in parts]
-    empty = np.zeros((0, count))
-    tokens, logits, low, low_logits = (np.concatenate([empty, *(block[i] for block in blocks)]) for i in range(4))
-    tokens, low = tokens.astype(np.int64), low.astype(np.int64)
+    tokens, low = (np.zeros((len(left), count), dtype=np.int64) for _ in range(2))
+    logits, low_logits = np.zeros((len(left), count)), np.zeros((len(left), count))
+    for here in np.unique(position).tolist():
+        rows = np.flatnonzero(position == here)
+        for some in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):
+            ends = _ends(decomposition, left[torch.from_numpy(some)], here, count, lengths)
+            tokens[some], logits[some], low[some], low_logits[some] = ends
     named = np.unique(np.concatenate([tokens, low])).tolist()
     return Promoted(tokens, logits, low, low_logits, {token: piece(token) for token in named})
 
 
 def _ends(
-    decomposition: Decomposition, written: Tensor, position: int, count: int, lengths: Float[Tensor, " d_vocab"]
+    decomposition: Decomposition, left: Tensor, position: int, count: int, lengths: Float[Tensor, " d_vocab"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    logits = decomposition.frozen.promotes(written, position).float()
+    logits = decomposition.frozen.promotes(left, position).float()
     logits = logits - logits.mean(-1, keepdim=True)
     cosines = logits / lengths
     high, low = cosines.topk(count).indices, cosines.topk(count, largest=False).indices
     parts = (high, logits.gather(1, high), low, logits.gather(1, low))
-    first, second, third, fourth = (part.cpu().double().numpy() for part in parts)
+    first, second, third, fourth = (part.cpu().numpy() for part in parts)
     return first, second, third, fourth
 
 

@@ -38,6 +38,7 @@ _PINNED = (
     Point.MLP_NORM_SCALE,
     Point.MLP_POST_NORM_SCALE,
 )
+_LOOKED_AT = (Point.GATE, Point.UP, Point.MLP_OUT, Point.RESID_PRE, Point.RESID_MID)
 _ALL = slice(None)
 
 
@@ -101,6 +102,8 @@ class Frozen:
     """The clean `resid_pre` of every block, and after them the last `resid_post`."""
     read_by_mlps: Float[Tensor, "layer pos d_model"]
     """The clean residual that every block's MLP reads, before its norm."""
+    mlps: tuple[_Stream, ...]
+    """What every block's MLP wrote in the clean run."""
 
     def __repr__(self) -> str:
         return f"<Frozen: {len(self.layers)} layers of {self.anatomy.family} on {len(self.prompt.ids)} tokens>"
@@ -109,6 +112,16 @@ class Frozen:
         """What each head writes for a residual x: linear, biases left out."""
         block, held = self.weights.blocks[layer], self.layers[layer]
         return self._write(layer, self._values(layer, _scaled(block.attn_norm, held.attn_norm_scale, x), bias=False))
+
+    def attend_own(self, layer: int, position: int, x: Float[Tensor, "part d_model"]) -> Float[Tensor, "part d_model"]:
+        """What vectors at one position add to that same position through attention: linear, biases left out."""
+        a, block, held = self.anatomy, self.weights.blocks[layer], self.layers[layer]
+        own, behind = slice(position, position + 1), held.attn_post_norm_scale
+        scale = None if held.attn_norm_scale is None else held.attn_norm_scale[own]
+        values = (_scaled(block.attn_norm, scale, x) @ block.attn.v.weight.T).view(-1, a.n_kv_heads, 1, a.d_head)
+        looks = held.pattern[:, position, position].view(a.n_kv_heads, a.group, 1)
+        written = (values * looks).flatten(1) @ block.attn.o.weight.T
+        return _scaled(block.attn_post_norm, None if behind is None else behind[own], written)
 
     def attend_bias(self, layer: int) -> Float[Tensor, "head pos d_model"]:
         """What each head writes whatever it reads: the biases of its norm and its values, carried by its pattern."""
@@ -158,10 +171,7 @@ class Frozen:
 
     def mlp(self, layer: int, rows: slice = _ALL) -> Float[Tensor, "row d_model"]:
         """What the MLP wrote in the clean run, at some or all positions."""
-        block, scale = self.weights.blocks[layer], self.layers[layer].mlp_post_norm_scale
-        mlp = block.mlp
-        out = mlp.down(self.layers[layer].slope[rows] * mlp.up(self.mlp_in(layer)[rows]))
-        return _scaled(block.mlp_post_norm, None if scale is None else scale[rows], out)
+        return self.mlps[layer][rows]
 
     def neurons(self, layer: int, position: int) -> Float[Tensor, "neuron d_model"]:
         """What each neuron wrote at one position of the clean run; the MLP's output bias is not among them."""
@@ -258,7 +268,7 @@ def freeze(model: Model, prompt: str | Prompt) -> Frozen:
     """Run the model once and keep what its nonlinear parts came to."""
     a = model.anatomy
     has = points_of(a)
-    read = [point for point in (*_PINNED, Point.GATE, Point.UP, Point.RESID_PRE, Point.RESID_MID) if point in has]
+    read = [point for point in (*_PINNED, *_LOOKED_AT) if point in has]
     last = Site(Point.RESID_POST, Layer(a.n_layers - 1))
     embeds = [point for point in (Point.EMBED, Point.POS_EMBED) if point in has]
     behind = [Point.FINAL_NORM_SCALE] if a.logit_cap is None else [Point.FINAL_NORM_SCALE, Point.FINAL_NORM_OUT]
@@ -280,6 +290,7 @@ def freeze(model: Model, prompt: str | Prompt) -> Frozen:
         embed=sum((run[Site(point)][0] for point in embeds[1:]), run[Site(embeds[0])][0]),
         residuals=residuals,
         read_by_mlps=residuals[:-1] if a.parallel else run.stack(Point.RESID_MID)[:, 0],
+        mlps=tuple(run[Site(Point.MLP_OUT, Layer(layer))][0] for layer in range(a.n_layers)),
     )
 
 
