@@ -6,6 +6,7 @@
     │   ├── SiteError          a place that this model does not have
     │   ├── EditError          an edit that does not fit the activation it edits
     │   ├── ModelNameError     a model name that leads nowhere
+    │   ├── BudgetError        more memory would be needed than may be used
     │   └── UnsupportedError   a known thing that is outside what we read
     └── WorkError              the call was right and the work failed (exit code 1)
         ├── ModelFileError     a model's files are missing, broken, or not what they claim
@@ -18,6 +19,7 @@ Each message is one or two sentences: what was wrong, what is there, what to wri
 from typing import ClassVar
 
 __all__ = [
+    "BudgetError",
     "CacheError",
     "CallError",
     "EditError",
@@ -58,6 +60,16 @@ class EditError(CallError):
 
 class ModelNameError(CallError):
     """No model goes by this name."""
+
+
+class BudgetError(CallError):
+    """More memory would be needed than may be used. A command says the same with its own words for what to change."""
+
+    def __init__(self, said: str, fits: int | None, *, nodes: str = "max_nodes={}", memory: str = "memory=…") -> None:
+        """`fits` is how many features would do: 0 is none at all, None that the prompt alone is too much."""
+        self.said, self.fits = said, fits
+        instead = "Shorten the prompt" if not fits else f"{nodes.format(fits)} fits"
+        super().__init__(f"{said} {instead}, or give more: {memory}")
 
 
 class UnsupportedError(CallError):

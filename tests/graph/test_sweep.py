@@ -25,17 +25,28 @@ def every_reading(found: Decomposition) -> tuple[Readings, Tensor]:
     return Readings(torch.arange(n), stage, position, vectors, n), torch.cat([constant for _, constant in parts])
 
 
-def swept(found: Decomposition, dtype: torch.dtype = torch.float64, **how: int) -> Tensor:
-    """[feature, source]: all rows of all features, sources as in the oracle."""
-    readings, constants = every_reading(found)
-    edges = Sweeper(adjoint_of(found, dtype), **how).rows(readings)
-    columns = [
-        edges.tokens.new_zeros(edges.n_rows, len(layer.feature)) if there is None else there
-        for layer, there in zip(found.layers, edges.features, strict=True)
-    ]
-    rows = torch.cat([*columns, edges.errors.flatten(1), edges.tokens, edges.bias[:, None]], 1)
-    rows[:, -1] += constants[edges.row].to(rows.dtype)
-    return torch.empty_like(rows).index_copy_(0, edges.row, rows)
+def swept(
+    found: Decomposition, dtype: torch.dtype = torch.float64, given: Readings | None = None, **how: int
+) -> Tensor:
+    """[row, source]: all rows of all features, or of the readings given, sources as in the oracle."""
+    every, constants = every_reading(found)
+    readings, own = (every, constants) if given is None else (given, constants.new_zeros(given.n_rows))
+    sweeper = Sweeper(adjoint_of(found, dtype), **how)
+    book = sweeper.new_book()
+    entry = sweeper.rows(readings, book)
+    n, shape = readings.n_rows, (readings.n_rows, len(found.layers), len(found.frozen.embed))
+    columns = [entry.tokens.new_zeros(n, len(layer.feature)) for layer in found.layers]
+    errors = entry.tokens.new_zeros(shape)
+    for layer, (features, there) in enumerate(zip(found.layers, book.columns, strict=True)):
+        folded = there.fold(torch.arange(len(features.feature)), len(features.feature))
+        columns[layer][folded.rows] = folded.kept.to(errors.dtype)
+        if folded.errors is not None:
+            errors[folded.rows, layer] = folded.errors.to(errors.dtype)
+    parts = torch.cat([*columns, errors.flatten(1)], 1)
+    totals = parts.abs().sum(1, dtype=torch.float64)
+    assert ((entry.total - totals).abs() <= (1e-12 if dtype == torch.float64 else 1e-5) * (1 + totals)).all()
+    rows = torch.cat([parts, entry.tokens, (entry.bias + own[entry.row].to(entry.bias.dtype))[:, None]], 1)
+    return torch.empty_like(rows).index_copy_(0, entry.row, rows)
 
 
 @pytest.mark.parametrize("basis", BASES)
@@ -86,11 +97,7 @@ def test_a_row_may_have_several_readings(tiny) -> None:
     model = tiny("neox")
     found = basis_for("per-layer", model).decompose(freeze(model, prompt(model)))
     readings, _ = every_reading(found)
-    rows = torch.tensor([3, len(readings) - 1])
-    alone = Sweeper(adjoint_of(found, torch.float64)).rows(readings.of_rows(rows))
-    two = readings.of_rows(rows)
-    joined = Sweeper(adjoint_of(found, torch.float64)).rows(
-        Readings(torch.zeros(2, dtype=torch.long), two.stage, two.position, two.vectors, 1)
-    )
-    assert (joined.tokens[0] - alone.tokens.sum(0)).abs().max() <= EXACT
-    assert (joined.errors[0] - alone.errors.sum(0)).abs().max() <= EXACT
+    two = readings.of_rows(torch.tensor([3, len(readings) - 1]))
+    alone = swept(found, given=two)
+    joined = Readings(torch.zeros(2, dtype=torch.long), two.stage, two.position, two.vectors, 1)
+    assert (swept(found, given=joined)[0] - alone.sum(0)).abs().max() <= EXACT

@@ -7,9 +7,9 @@ import torch
 
 from micrographia.bases.neurons import Neurons
 from micrographia.bases.transcoder import PerLayer
-from micrographia.errors import CallError, MicrographiaError, PromptError, WorkError
+from micrographia.errors import BudgetError, CallError, MicrographiaError, PromptError, WorkError
 from micrographia.graph.nodes import Kind
-from micrographia.graph.select import Everything, PeerRanking
+from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
 from micrographia.graph.targets import Tokens
 from micrographia.graph.tracing import trace
 from micrographia.ids import Layer
@@ -104,11 +104,37 @@ def test_an_edge_is_what_doubling_the_source_does_to_everything(model: Model, ba
 def test_the_last_number_may_be_float32_or_bfloat16(tiny) -> None:
     model = tiny("llama")
     exact = trace(model, basis_for("skip", model), prompt(model), selection=Everything())
-    for dtype, off in (("float32", 1e-5), ("bfloat16", 0.05)):
+    for dtype in ("float32", "bfloat16"):
         rough = trace(model, basis_for("skip", model), prompt(model), selection=Everything(), dtype=dtype)
         assert rough.rows.dtype == torch.float32
         assert rough.facts.dtype == dtype
-        assert float((rough.rows - exact.rows).norm() / exact.rows.norm()) < off
+        assert float((rough.rows - exact.rows).norm() / exact.rows.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("rule", [Reaching(0.9), Downward(0.01), PeerRanking(30, 3, 2)], ids=lambda rule: rule.kind)
+@pytest.mark.parametrize("basis", ["skip", "cross-layer", "neurons"])
+def test_what_bfloat16_chose_has_the_rows_of_float32(tiny, basis: str, rule: Selection) -> None:
+    model = tiny("llama")
+    rough, single = (
+        trace(model, basis_for(basis, model), prompt(model), selection=rule, dtype=dtype)
+        for dtype in ("bfloat16", "float32")
+    )
+    places = {str(node): i for i, node in enumerate(single.nodes)}
+    names = [str(node) for node in rough.nodes]
+    shared = [name for name in names[: rough.nodes.n_features] if name in places]
+    assert len(shared) > 0.8 * single.nodes.n_features
+    ends = names[rough.nodes.n_features :]
+    mine, its = (
+        torch.tensor([at[name] for name in (*shared, *ends)]) for at in ({n: i for i, n in enumerate(names)}, places)
+    )
+    rows = torch.arange(len(shared) + rough.nodes.n_targets)
+    at = [
+        torch.cat([one[: len(shared)], n.n_features + rows[: n.n_targets]])
+        for one, n in ((mine, rough.nodes), (its, single.nodes))
+    ]
+    a, b = rough.rows[at[0]][:, mine], single.rows[at[1]][:, its]
+    assert ((a - b).abs().amax(1) / b.abs().amax(1)).max() <= 1e-6
+    assert rough.imbalance().abs().max() <= 1e-4
 
 
 def test_a_prompt_of_one_token_has_a_trace(tiny) -> None:
@@ -162,9 +188,10 @@ def test_numbers_that_are_not_finite_are_refused(tiny) -> None:
 
 def test_the_budget_that_is_refused_names_what_fits(tiny) -> None:
     model = tiny("llama")
-    with pytest.raises(CallError, match="fits") as refused:
+    with pytest.raises(BudgetError, match="fits") as refused:
         trace(model, Neurons(), prompt(model), memory=350_000, max_nodes=None)
     fits = int(str(refused.value).split("max_nodes=")[1].split()[0])
+    assert refused.value.fits == fits
     assert 0 < fits < 1080
     assert trace(model, Neurons(), prompt(model), memory=350_000, max_nodes=fits).facts.plan_bytes <= 350_000
     with pytest.raises(CallError):

@@ -21,6 +21,9 @@ from micrographia.model.frozen import Frozen
 
 __all__ = ["CrossLayer", "Encoder", "PerLayer", "TranscoderLayer"]
 
+_FEW = 20
+"""Where fewer features than one in so many are active, their decoder rows are added up one by one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoder:
@@ -88,7 +91,7 @@ class PerLayer:
             return _uncovered(frozen, layer)
         mine, x = self.layers[layer], frozen.mlp_in(layer)
         acts = mine.encoder(x)
-        rebuilt = acts @ mine.decoder + mine.bias
+        rebuilt = _decoded(acts, mine.decoder) + mine.bias
         if mine.skip is not None:
             rebuilt = rebuilt + x @ mine.skip.T
         return _features(
@@ -135,7 +138,7 @@ class CrossLayer:
             rebuilt = self._constant(frozen, layer)
             for source, active in acts.items():
                 if source <= layer < source + len(decoders[source]):
-                    rebuilt = rebuilt + active @ decoders[source][layer - source]
+                    rebuilt = rebuilt + _decoded(active, decoders[source][layer - source])
             skip = skips.get(layer)
             if skip is not None:
                 rebuilt = rebuilt + inputs[layer] @ skip.T
@@ -166,6 +169,19 @@ def _check_crossing(layer: Layer, encoder: Encoder, decoders: Tensor, skip: Tens
 def _check_skip(skip: Tensor, d_model: int) -> None:
     if skip.shape != (d_model, d_model):
         raise ModelFileError(f"The skip path has shape {tuple(skip.shape)}; it must be [d_model d_model].")
+
+
+def _decoded(
+    acts: Float[Tensor, "pos feature"], decoder: Float[Tensor, "feature d_model"]
+) -> Float[Tensor, "pos d_model"]:
+    """acts @ decoder; of a large decoder only the rows of active features are read."""
+    position, feature = acts.nonzero(as_tuple=True)
+    if _FEW * len(feature) > acts.numel():
+        return acts @ decoder
+    count = torch.bincount(position, minlength=len(acts))
+    return torch.nn.functional.embedding_bag(
+        feature, decoder, count.cumsum(0) - count, mode="sum", per_sample_weights=acts[position, feature]
+    )
 
 
 def _features(

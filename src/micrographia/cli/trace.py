@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from micrographia.cli.options import ModelOptions, PromptOptions
 from micrographia.cli.screen import inert, print_json, progress, results, shade
-from micrographia.errors import CallError
+from micrographia.errors import BudgetError, CallError
 
 if TYPE_CHECKING:
     from micrographia.graph.graph import Graph
@@ -48,9 +49,7 @@ def trace(
     nodes: Annotated[
         int, Parameter(validator=validators.Number(gte=1), help="Features that are traced, at most.")
     ] = 2048,
-    share: Annotated[
-        float, Parameter(validator=_SHARE, help="The part of the influence that is traced.")
-    ] = 0.8,
+    share: Annotated[float, Parameter(validator=_SHARE, help="The part of the influence that is traced.")] = 0.8,
     node_share: Annotated[float, Parameter(validator=_SHARE, help="The part of it whose nodes are shown.")] = 0.8,
     edge_share: Annotated[float, Parameter(validator=_SHARE, help="The part of it whose edges are shown.")] = 0.98,
     group: Annotated[bool, Parameter(help="Put features that do the same together.", negative="--no-group")] = True,
@@ -81,7 +80,7 @@ def trace(
     _check_destinations(out, html, graph_json)
     scope = model_options.open(basis)
     tokens = prompt_options.read(scope, prompt)
-    with progress() as report:
+    with progress() as report, _own_words():
         found = scope.trace(
             tokens,
             target=target,
@@ -109,6 +108,15 @@ def trace(
             said = f"{word!r} and {' ' + word!r} are two tokens; this took the one without the space."
             console.print(Text(said, style="yellow"))
     _print_files(console, written)
+
+
+@contextmanager
+def _own_words() -> Generator[None]:
+    """Let a refusal for want of memory name the options of the command."""
+    try:
+        yield
+    except BudgetError as error:
+        raise BudgetError(error.said, error.fits, nodes="--nodes {}", memory="--memory …") from error
 
 
 def print_trace(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from micrographia.bases.basis import Decomposition
-from micrographia.errors import CallError
+from micrographia.errors import BudgetError, CallError
 from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
+from micrographia.graph.writers import layout_of
 from micrographia.model.machine import free_memory
 from micrographia.model.model import Model
 from micrographia.store import readable_size
@@ -58,22 +59,22 @@ class Budget:
         """Refuse a prompt whose frozen run alone would not fit."""
         needed = run_bytes(model, n_tokens)
         if needed > self.limit:
-            raise CallError(
+            raise BudgetError(
                 f"A prompt of {n_tokens} tokens needs {readable_size(needed)} for its frozen run alone, and "
-                f"{readable_size(self.limit)} may be used. Shorten it, or give more: memory=…"
+                f"{readable_size(self.limit)} may be used.",
+                None,
             )
         return needed
 
-    def check_rows(self, found: Decomposition, run: int, rule: Selection, dtype: torch.dtype) -> Plan:
+    def check_rows(self, found: Decomposition, run: int, rule: Selection, dtype: torch.dtype, n_targets: int) -> Plan:
         """The plan; refused if it does not fit, with the number of nodes that would."""
-        wanted = _most_rows(found, rule)
-        plan = _plan(found, run, rule, dtype, wanted)
+        wanted, sizes = _most_rows(found, rule), _Sizes.of(found, run, rule, dtype, n_targets)
+        plan = sizes.plan(wanted)
         if plan.total <= self.limit:
             return plan
-        fits = bisect_left(range(wanted), self.limit, key=lambda n: _plan(found, run, rule, dtype, n).total) - 1
-        instead = f"max_nodes={fits} fits." if fits > 0 else "Not even one fits: shorten the prompt."
-        raise CallError(
-            f"Rows for {wanted} features would need {plan}. {readable_size(self.limit)} may be used. {instead}"
+        fits = bisect_left(range(wanted), self.limit, key=lambda n: sizes.plan(n).total) - 1
+        raise BudgetError(
+            f"Rows for {wanted} features would need {plan}. {readable_size(self.limit)} may be used.", max(fits, 0)
         )
 
 
@@ -94,24 +95,48 @@ def _most_rows(found: Decomposition, rule: Selection) -> int:
             return active if rule.max_nodes is None else min(active, rule.max_nodes)
 
 
-def _plan(found: Decomposition, run: int, rule: Selection, dtype: torch.dtype, n_rows: int) -> Plan:
-    size = max(dtype.itemsize, 4)
-    n_positions, d_model = found.frozen.embed.shape
-    n_layers = len(found.layers)
-    active = sum(len(layer.feature) for layer in found.layers)
-    slots = sum(
-        0 if layer.error is None else 2 + sum(_widest(found, to) for to in layer.writes) for layer in found.layers
-    )
-    # Downwards rows come, and columns go, layer by layer: at most a quarter is there at once.
-    held = n_rows * active // 4 if isinstance(rule, Downward | Everything) else n_rows * active
-    return Plan(
-        run=run,
-        sources=active * 32 + n_positions * slots * d_model * dtype.itemsize,
-        columns=size * held,
-        result=size * n_rows * (n_rows + 3 * n_layers * n_positions),
-    )
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What a plan is made of."""
 
+    number: int
+    run: int
+    sources: int
+    row: int
+    """A row's columns, all layers together."""
+    beside: int
+    """What a row has beside them in the end."""
+    held: float
+    """The part of all rows' columns that is there at once."""
+    n_targets: int
 
-def _widest(found: Decomposition, layer: int) -> int:
-    position = found.layers[layer].position
-    return int(torch.bincount(position).max()) if len(position) else 0
+    @staticmethod
+    def of(found: Decomposition, run: int, rule: Selection, dtype: torch.dtype, n_targets: int) -> "_Sizes":
+        size = max(dtype.itemsize, 4)
+        n_positions, d_model = found.frozen.embed.shape
+        layers = found.layers
+        widths = [layout_of(found, layer).width for layer in range(len(layers))]
+        vectors = sum(
+            width * max(1, len(one.writes)) for width, one in zip(widths, layers, strict=True) if one.error is not None
+        )
+        # Features lie in all layers and read only what is below them. Where rows come, and columns go, layer by layer,
+        # half of that again is there at once.
+        held = 0.25 if isinstance(rule, Downward | Everything) else 0.5
+        return _Sizes(
+            number=size,
+            run=run,
+            sources=sum(len(one.feature) for one in layers) * 32 + vectors * d_model * size,
+            row=size * sum(widths),
+            beside=size * 3 * len(layers) * n_positions,
+            held=held,
+            n_targets=n_targets,
+        )
+
+    def plan(self, n_features: int) -> Plan:
+        n_rows = n_features + self.n_targets
+        return Plan(
+            run=self.run,
+            sources=self.sources,
+            columns=int(self.row * (self.held * n_features + self.n_targets)),
+            result=n_rows * (self.number * n_rows + self.beside),
+        )

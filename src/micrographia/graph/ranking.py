@@ -1,24 +1,23 @@
 """Selection of features by influence, which is found anew after every step from the rows that are there."""
 
-from collections.abc import Callable
-from typing import TypeAlias, cast
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from micrographia.graph.rowbook import RowBlock
+from micrographia.graph.rowbook import RowBook
 from micrographia.graph.select import PeerRanking, Reaching
 
 __all__ = ["Compute", "Ranking", "rank_again", "reach"]
 
-Compute: TypeAlias = Callable[[Int[Tensor, " source"]], RowBlock]
-"""The rows of some features, which are numbered through all layers."""
+Compute: TypeAlias = Callable[[Int[Tensor, " source"]], slice]
+"""Enters the rows of some features, which are numbered through all layers, into the book: which rows they are there."""
 
 _STEP = 0.5**0.5
 _SMALLEST_SUM = 1e-8
-_AT_ONCE = 32
-"""Rows whose magnitudes are taken at once: as many as stay in the cache."""
 
 
 def reach(rule: Reaching, ranking: "Ranking", compute: Compute, told: Callable[[float], None]) -> None:
@@ -26,7 +25,7 @@ def reach(rule: Reaching, ranking: "Ranking", compute: Compute, told: Callable[[
     most = ranking.n_sources if rule.max_nodes is None else min(rule.max_nodes, ranking.n_sources)
     threshold = 1.0
     flow = ranking.influence()
-    while (room := most - len(ranking.visited)) > 0:
+    while (room := most - ranking.n_visited) > 0:
         unseen = torch.where(ranking.seen, 0.0, flow)
         lost, highest = float(unseen.sum()), float(unseen.max())
         enough = lost <= 1 - rule.share
@@ -46,79 +45,61 @@ def reach(rule: Reaching, ranking: "Ranking", compute: Compute, told: Callable[[
 def rank_again(rule: PeerRanking, ranking: "Ranking", compute: Compute) -> None:
     """Compute the rows of the features that rank highest, `batch_size * update_interval` of them in each step."""
     wanted = min(rule.max_nodes, ranking.n_sources)
-    while (room := wanted - len(ranking.visited)) > 0:
+    while (room := wanted - ranking.n_visited) > 0:
         if wanted == ranking.n_sources:
             pending = torch.arange(wanted, device=ranking.seen.device)
         else:
-            order = torch.argsort(ranking.influence(), descending=True, stable=True)
-            fresh = order[~ranking.seen[order]]
-            pending = fresh[: min(room, rule.batch_size * rule.update_interval)].sort().values
+            pending = _highest(ranking, min(room, rule.batch_size * rule.update_interval))
         ranking.enter(compute(pending), pending)
 
 
+def _highest(ranking: "Ranking", count: int) -> Int[Tensor, " chosen"]:
+    """The features without rows that have most influence; of equal ones those that come first."""
+    unseen = torch.where(ranking.seen, -1.0, ranking.influence())
+    last = unseen.topk(count).values[-1]
+    above, equal = ((unseen > last).nonzero()[:, 0], (unseen == last).nonzero()[:, 0])
+    return torch.cat([above, equal[: count - len(above)]]).sort().values
+
+
 class Ranking:
-    """How much influence reaches each feature through the rows that are there."""
+    """How much influence reaches each feature through the rows that are there.
 
-    def __init__(self, first: RowBlock, weights: Float[Tensor, " target"], layer_of: Int[Tensor, " source"]) -> None:
-        """`first` holds the targets' rows, and `weights` what each of them begins with, in the same order."""
-        self.n_sources = len(layer_of)
-        self.visited = layer_of[:0]
-        self.seen = torch.zeros_like(layer_of, dtype=torch.bool)
-        self._layer_of = layer_of
-        self._blocks: list[RowBlock] = []
-        self._begins = self._handed_on(first, weights)
-        self._among = self._begins.new_zeros(0, 0)
-        """Shares among the visited, in the order in which they came: row, then source."""
+    Influence runs down the layers: what has reached a layer's features is known when all rows above have handed on
+    theirs. So one pass is enough, and only below the highest row that is new does anything change.
+    """
 
-    def enter(self, block: RowBlock, sources: Int[Tensor, " source"]) -> None:
+    def __init__(self, book: RowBook, weights: Float[Tensor, " row"], counts: Sequence[int]) -> None:
+        """`book` holds the targets' rows, `weights` what each of them begins with, `counts` each layer's features."""
+        self._book = book
+        self._starts = [0, *accumulate(counts)]
+        self._parts = weights / book.total.clamp(min=_SMALLEST_SUM)
+        self._flow = weights.new_zeros(self.n_sources)
+        self.seen = torch.zeros_like(self._flow, dtype=torch.bool)
+        self.n_visited = 0
+        self._changed = len(counts)
+        """Below this layer flows are to be found anew."""
+
+    @property
+    def n_sources(self) -> int:
+        return self._starts[-1]
+
+    def enter(self, rows: slice, sources: Int[Tensor, " source"]) -> None:
         """Rows of newly visited features."""
-        old = len(self.visited)
-        self._blocks.append(block)
-        self.visited = torch.cat([self.visited, sources[block.edges.row]])
         self.seen[sources] = True
-        among = self._among.new_zeros(len(self.visited), len(self.visited))
-        among[:old, :old] = self._among
-        first = 0
-        for one in self._blocks:
-            end, skipped = first + len(one.total), 0 if one is block else old
-            among[first:end, skipped:] = _shares(one, self.visited[skipped:])
-            first = end
-        self._among = among
+        self.n_visited += len(sources)
+        layer, total = self._book.layer[rows], self._book.total[rows]
+        starts = torch.tensor(self._starts, device=layer.device)
+        reached = self._flow[starts[layer] + self._book.index[rows]]
+        self._parts = torch.cat([self._parts, reached / total.clamp(min=_SMALLEST_SUM)])
+        self._changed = max(self._changed, int(layer.max()))
 
     def influence(self) -> Float[Tensor, " source"]:
         """Of every feature, in float64."""
-        flow, first = self._begins.clone(), 0
-        reached = self._reached()
-        for block in self._blocks:
-            flow += self._handed_on(block, reached[first : first + len(block.total)])
-            first += len(block.total)
-        return flow
-
-    def _reached(self) -> Float[Tensor, " visited"]:
-        """What reaches the visited, who alone hand it on: a triangular system, because it runs down the layers."""
-        direct = self._begins[self.visited]
-        order = torch.argsort(self._layer_of[self.visited], descending=True, stable=True)
-        system = self._among[order][:, order].T.neg()
-        solved = cast(
-            "Tensor", torch.linalg.solve_triangular(system, direct[order][:, None], upper=False, unitriangular=True)
-        )
-        return torch.empty_like(direct).index_copy_(0, order, solved[:, 0])
-
-    def _handed_on(self, block: RowBlock, reached: Float[Tensor, " row"]) -> Float[Tensor, " source"]:
-        """What rows give to every feature, of what has reached them."""
-        flow = torch.zeros(self.n_sources, dtype=torch.float64, device=reached.device)
-        parts = reached.double() / block.total.clamp(min=_SMALLEST_SUM)
-        edges = block.edges.whole
-        for first in range(0, len(parts), _AT_ONCE):
-            some = slice(first, first + _AT_ONCE)
-            flow[: edges.shape[1]] += parts[some].to(edges.dtype) @ edges[some].abs()
-        return flow
-
-
-def _shares(block: RowBlock, sources: Int[Tensor, " source"]) -> Float[Tensor, "row source"]:
-    """Of some features in a block's rows; a row has columns only for what lies below its block."""
-    edges, total = block.edges.whole, block.total.clamp(min=_SMALLEST_SUM)
-    shares = torch.zeros(len(total), len(sources), dtype=torch.float64, device=total.device)
-    below = (sources < edges.shape[1]).nonzero()[:, 0]
-    shares[:, below] = edges[:, sources[below]].abs().double() / total[:, None]
-    return shares
+        book = self._book
+        for layer in reversed(range(self._changed)):
+            mine = slice(self._starts[layer], self._starts[layer + 1])
+            flow = self._flow[mine] = book.columns[layer].flow(self._parts)
+            rows = (book.layer == layer).nonzero()[:, 0]
+            self._parts[rows] = flow[book.index[rows]] / book.total[rows].clamp(min=_SMALLEST_SUM)
+        self._changed = 0
+        return self._flow

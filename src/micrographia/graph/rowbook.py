@@ -1,125 +1,185 @@
-"""The rows computed so far, the influence that flows through them, and the folding of what gets no row."""
+"""The rows computed so far: each layer's columns, for the rows that lie above it, and what flows through them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from micrographia.graph.sweep import Edges
+from micrographia.errors import WorkError
+from micrographia.graph.writers import Layout
+from micrographia.store import readable_size
 
-__all__ = ["Flow", "Folded", "RowBlock", "RowBook"]
+__all__ = ["Columns", "Entry", "Folded", "RowBook"]
+
+_AT_ONCE = 1 << 18
+"""Numbers whose magnitudes are taken at once: they stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RowBlock:
-    """Rows of one call of the sweep."""
+class Entry:
+    """What rows of one call of the sweep have beside columns, in the order of the sweep."""
 
-    edges: Edges
-    layer: Int[Tensor, " row"]
-    """The layer of the feature that each row is of; the number of layers for a target."""
-    index: Int[Tensor, " row"]
-    """Which of its layer's active features, or which target."""
+    row: Int[Tensor, " row"]
+    """The number of each of them among those asked for."""
+    tokens: Float[Tensor, "row pos"]
     bias: Float[Tensor, " row"]
-    """All that is constant: what the sweep found, and the row's own."""
+    """All that is constant and written by the model; a row's own constant is not in it."""
     total: Float[Tensor, " row"]
-    """Σ |A| over the complete row, in float64."""
-
-
-@dataclass(slots=True, eq=False)
-class Flow:
-    """How much influence has reached each source, in float64."""
-
-    features: list[Tensor]
-    errors: Float[Tensor, "layer pos"]
-    tokens: Float[Tensor, " pos"]
-    bias: float
+    """Σ |A| over features and errors, in float64."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Folded:
-    """One layer's columns after the choice: for all rows above it, in the order in which they were computed."""
+    """One layer's columns after the choice, for the rows that have them."""
 
+    rows: Int[Tensor, " row"]
     kept: Float[Tensor, "row chosen"]
     signed: Float[Tensor, "row pos"]
+    """The sum of the features that were not chosen."""
     magnitude: Float[Tensor, "row pos"]
+    errors: Float[Tensor, "row pos"] | None
+
+
+class Columns:
+    """One layer's columns, for rows in the order in which they came. They lie in pieces, of which each doubles all."""
+
+    def __init__(self, layout: Layout, like: Tensor) -> None:
+        self.layout = layout
+        self.bytes = 0
+        self._like = like
+        self._pieces: list[Tensor] = []
+        self._filled: list[int] = []
+        self._rows: list[Int[Tensor, " row"]] = []
+
+    def room(self, first_row: int, count: int) -> Float[Tensor, "row column"]:
+        """Zeros for so many more rows, whose numbers follow each other."""
+        if not self._pieces or self._filled[-1] + count > len(self._pieces[-1]):
+            size = max(count, sum(self._filled) // 2)
+            self._pieces.append(self._like.new_zeros(size, self.layout.width))
+            self._filled.append(0)
+        start = self._filled[-1]
+        self._filled[-1] += count
+        self._rows.append(torch.arange(first_row, first_row + count, device=self._like.device))
+        there = self._pieces[-1][start : start + count]
+        self.bytes += there.numel() * there.element_size()
+        return there
+
+    def flow(self, parts: Float[Tensor, " row"]) -> Float[Tensor, " feature"]:
+        """Σ parts[row] · |A[row, feature]|, in float64."""
+        total = torch.zeros(self.layout.width, dtype=torch.float64, device=self._like.device)
+        if self._rows:
+            mine = parts[torch.cat(self._rows)]
+            exact = torch.float64 if self._like.dtype == torch.float64 else torch.float32
+            some = max(1, _AT_ONCE // max(1, self.layout.width))
+            room = torch.empty(some, self.layout.width, dtype=exact, device=self._like.device)
+            small, first = mine.to(exact), 0
+            for piece in self._filled_pieces():
+                for block in cast("Sequence[Tensor]", piece.split(some)):
+                    magnitudes = room[: len(block)].copy_(block).abs_()
+                    total += small[first : first + len(block)] @ magnitudes
+                    first += len(block)
+        return total if self.layout.place is None else total[self.layout.place]
+
+    def fold(self, chosen: Int[Tensor, " chosen"], n_features: int) -> Folded:
+        """The chosen columns as they are, the other features summed at each position; the columns are given back."""
+        layout, n_positions = self.layout, len(self.layout.ends) - 1
+        at = chosen if layout.place is None else layout.place[chosen]
+        kept, signed, magnitude, errors = ([self._like.new_zeros(0, n)] for n in (len(at), *[n_positions] * 3))
+        for piece in self._filled_pieces():
+            kept.append(piece.index_select(1, at))
+            if layout.errors is not None:
+                errors.append(piece.index_select(1, layout.errors))
+                piece.index_fill_(1, layout.errors, 0)
+            if len(chosen) == n_features:
+                nothing = piece.new_zeros(len(piece), n_positions)
+                signed.append(nothing)
+                magnitude.append(nothing)
+            else:
+                piece.index_fill_(1, at, 0)
+                signed.append(layout.by_position(piece))
+                magnitude.append(layout.by_position(piece.abs_()))
+        rows = torch.cat([chosen[:0], *self._rows])
+        self._pieces, self._filled, self._rows, self.bytes = [], [], [], 0
+        return Folded(
+            rows,
+            torch.cat(kept),
+            torch.cat(signed),
+            torch.cat(magnitude),
+            torch.cat(errors) if layout.errors is not None else None,
+        )
+
+    def _filled_pieces(self) -> list[Float[Tensor, "row column"]]:
+        return [piece[:filled] for piece, filled in zip(self._pieces, self._filled, strict=True)]
 
 
 class RowBook:
     """Rows as they come. Columns stay whole until their layer is folded."""
 
-    def __init__(self, counts: list[list[int]], *, with_bias: bool = True) -> None:
-        """`counts[layer][p]` is how many of a layer's sources lie before position p."""
-        self.blocks: list[RowBlock] = []
-        self._before = counts
-        self._with_bias = with_bias
+    def __init__(
+        self, layouts: tuple[Layout, ...], like: Tensor, *, peer: bool = False, limit: int | None = None
+    ) -> None:
+        """`like` is a tensor of the dtype and the device of rows; `limit` is how many bytes columns may take.
 
-    def add(
-        self,
-        edges: Edges,
-        layer: Int[Tensor, " row"],
-        index: Int[Tensor, " row"],
-        own_bias: Float[Tensor, " row"],
-    ) -> RowBlock:
-        """Enter new rows; what describes them is given in the order in which they were asked for."""
-        bias = edges.bias + own_bias[edges.row].to(edges.bias.dtype)
-        total = edges.errors.abs().sum((1, 2), dtype=torch.float64) + edges.tokens.abs().sum(1, dtype=torch.float64)
-        for columns in edges.features:
-            if columns is not None:
-                total += columns.abs().sum(1, dtype=torch.float64)
-        if self._with_bias:
-            total += bias.abs().double()
-        block = RowBlock(edges, layer[edges.row], index[edges.row], bias, total)
-        self.blocks.append(block)
-        return block
+        With `peer`, errors at the first position and the bias count nothing in a row's total.
+        """
+        self.columns = [Columns(layout, like) for layout in layouts]
+        self.peer = peer
+        self.like = like
+        self.layer = self.index = torch.empty(0, dtype=torch.long, device=like.device)
+        """The layer of the feature that each row is of, the number of layers for a target; and which of its layer's
+        active features, or which target."""
+        self.total = torch.empty(0, dtype=torch.float64, device=like.device)
+        """Σ |A| over the complete row."""
+        self._tokens: list[Tensor] = []
+        self._bias: list[Tensor] = []
+        self._limit = limit
 
     @property
     def n_rows(self) -> int:
-        return sum(len(block.index) for block in self.blocks)
+        return len(self.total)
 
-    def new_flow(self) -> Flow:
-        errors, tokens = self.blocks[0].edges.errors, self.blocks[0].edges.tokens
-        return Flow(
-            [errors.new_zeros(before[-1], dtype=torch.float64) for before in self._before],
-            errors.new_zeros(errors.shape[1:], dtype=torch.float64),
-            tokens.new_zeros(tokens.shape[1], dtype=torch.float64),
-            0.0,
-        )
+    @property
+    def tokens(self) -> Float[Tensor, "row pos"]:
+        return torch.cat(self._tokens)
 
-    def pour(self, flow: Flow, block: RowBlock, influence: Float[Tensor, " row"]) -> None:
-        """Hand on what has reached a block's rows, given in the block's order, to their sources."""
-        part = influence / block.total.clamp(min=torch.finfo(torch.float64).tiny)
-        small = part.to(block.bias.dtype)
-        for there, columns in zip(flow.features, block.edges.features, strict=True):
-            if columns is not None and len(there):
-                there.add_(small @ columns.abs())
-        flow.errors += torch.einsum("r,rlp->lp", small, block.edges.errors.abs())
-        flow.tokens += small @ block.edges.tokens.abs()
-        if self._with_bias:
-            flow.bias += float(part @ block.bias.abs().double())
+    @property
+    def bias(self) -> Float[Tensor, " row"]:
+        """All that is constant: what the sweep found, and each row's own."""
+        return torch.cat(self._bias)
 
-    def fold(self, layer: int, chosen: Int[Tensor, " chosen"]) -> Folded:
-        """Take a layer's columns out of the book: the chosen ones as they are, the others summed at each position."""
-        before = self._before[layer]
-        columns = self._columns(layer)
-        kept = columns[:, chosen]
-        columns[:, chosen] = 0
-        signed, magnitude = (columns.new_zeros(len(columns), len(before) - 1) for _ in range(2))
-        for position, (first, end) in enumerate(pairwise(before)):
-            if end > first:
-                signed[:, position] = columns[:, first:end].sum(1)
-                magnitude[:, position] = columns[:, first:end].abs_().sum(1)
-        return Folded(kept, signed, magnitude)
+    def room(self, layer: int, first_row: int, count: int) -> Float[Tensor, "row column"]:
+        """Where new rows have a layer's columns."""
+        there = self.columns[layer].room(first_row, count)
+        if self._limit is not None and (held := sum(columns.bytes for columns in self.columns)) > self._limit:
+            raise WorkError(
+                f"The rows of these features lie higher than was foreseen and need more than {readable_size(held)}, of "
+                f"which {readable_size(self._limit)} may be used. Ask for fewer features, or give more memory."
+            )
+        return there
 
-    def _columns(self, layer: int) -> Float[Tensor, "row source"]:
-        """A layer's columns for all rows there are; the blocks let go of theirs."""
-        whole = self.blocks[0].bias.new_zeros(self.n_rows, self._before[layer][-1])
-        first = 0
-        for block in self.blocks:
-            mine = block.edges.features[layer]
-            if mine is not None:
-                whole[first : first + len(mine)] = mine
-                block.edges.features[layer] = None
-            first += len(block.index)
-        return whole
+    def close(self, layer: int, columns: Float[Tensor, "row column"], entry: Entry, rows: slice) -> None:
+        """What is known of rows when all writers of a layer's columns have been read: sums of magnitudes, constants."""
+        layout = self.columns[layer].layout
+        if layout.constants is not None:
+            entry.bias[rows] += columns.index_select(1, layout.constants).sum(1).to(entry.bias.dtype)
+            columns.index_fill_(1, layout.constants, 0)
+        entry.total[rows] += columns.abs().sum(1, dtype=torch.float64)
+        if self.peer and layout.errors is not None:
+            entry.total[rows] -= columns[:, layout.errors[0]].abs().double()
+
+    def add(
+        self, entry: Entry, layer: Int[Tensor, " row"], index: Int[Tensor, " row"], own_bias: Float[Tensor, " row"]
+    ) -> slice:
+        """Enter rows that were swept; what describes them is given in the order in which they were asked for."""
+        bias = entry.bias + own_bias[entry.row].to(entry.bias.dtype)
+        total = entry.total + entry.tokens.abs().sum(1, dtype=torch.float64)
+        first = self.n_rows
+        self.layer = torch.cat([self.layer, layer[entry.row]])
+        self.index = torch.cat([self.index, index[entry.row]])
+        self.total = torch.cat([self.total, total if self.peer else total + bias.abs().double()])
+        self._tokens.append(entry.tokens)
+        self._bias.append(bias)
+        return slice(first, self.n_rows)

@@ -3,10 +3,11 @@
 The frozen model is linear, so a row of the attribution matrix is a product of small matrices, and no gradient has to
 be recorded. Readings of a block are carried together, `state[pos row d_model]`, layers downwards; at each layer they
 first read what was written there, then are carried through its attention. A reading of position p sees positions up
-to p only, so a block holds readings of near positions and drops what lies behind the last of them.
+to p only, so a block holds readings of near positions and drops what lies behind the last of them. What a row begins
+with stands at one position, so its first attention is done for that alone; and below the last one only tokens read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -16,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.graph.adjoint import Adjoint, Block
-from micrographia.graph.writers import Written
+from micrographia.graph.rowbook import Entry, RowBook
 
-__all__ = ["Edges", "Readings", "Sweeper", "split"]
+__all__ = ["Readings", "Sweeper", "split"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,28 +54,6 @@ class Readings:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Edges:
-    """Complete rows of the attribution matrix, sources by the layer of the feature.
-
-    A row's own constant (`b_enc` and the like) is not in `bias`; what reaches it from elsewhere is.
-    """
-
-    row: Int[Tensor, " row"]
-    """Which of the rows that were asked for each is."""
-    features: list[Tensor | None]
-    """[row source] of each layer; None where no row reads that layer, or where it was folded."""
-    errors: Float[Tensor, "row layer pos"]
-    tokens: Float[Tensor, "row pos"]
-    bias: Float[Tensor, " row"]
-    whole: Float[Tensor, "row all_sources"]
-    """All of `features` in one piece, where that was asked for; else empty."""
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.bias)
-
-
 def split(stage: Int[Tensor, " row"], position: Int[Tensor, " row"], size: int, overhead: int) -> list[Tensor]:
     """Rows in blocks of near positions, each with its highest stages first.
 
@@ -103,21 +82,31 @@ class Sweeper:
         self.block_size = block_size
         self.overhead = overhead
         self._buffers: dict[str, Tensor] = {}
+        by_position = [adjoint.embed @ adjoint.blocks[0].back.T, adjoint.embed]
+        self._tokens = tuple(part[:, :, None] for part in by_position)
+        """Each token's vector: as a head's values below the last attention, and as it is."""
 
-    def rows(self, readings: Readings, *, together: bool = False) -> Edges:
-        """Every edge into every row, in the order that `Edges.row` tells.
+    def new_book(self, *, peer: bool = False, limit: int | None = None) -> RowBook:
+        return RowBook(self.adjoint.layouts, self.adjoint.embed[0], peer=peer, limit=limit)
 
-        `together` keeps all layers' columns in one piece of memory, which is then only given back as a whole.
-        """
+    def rows(self, readings: Readings, book: RowBook) -> Entry:
+        """Every edge into every row: columns go to the book, in the order that `row` tells, the rest is given back."""
+        a = self.adjoint
         stage, position = readings.extremes()
         blocks = split(stage, position, self.block_size, self.overhead)
-        edges = self._empty(torch.cat(blocks), int(stage.max()), together=together)
+        n, exact = len(stage), torch.float32 if a.dtype == torch.bfloat16 else a.dtype
+        entry = Entry(
+            torch.cat(blocks),
+            a.embed.new_zeros(n, a.n_positions, dtype=exact),
+            a.embed.new_zeros(n, dtype=exact),
+            a.embed.new_zeros(n, dtype=torch.float64),
+        )
         first = 0
         for rows in blocks:
             mine = slice(first, first + len(rows))
-            self._sweep(_State(self._room, readings.of_rows(rows), mine, self.adjoint), edges)
+            _Descent(self, _State(self.room, readings.of_rows(rows), a), book, entry, mine).run()
             first = mine.stop
-        return edges
+        return entry
 
     def trial(self) -> Tensor:
         """One layer's attention, carried for as many rows as a block usually has: what most of the time goes into."""
@@ -126,76 +115,132 @@ class Sweeper:
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randn(a.n_positions, n_rows, a.embed.shape[1], generator=generator)
         state = drawn.to(a.embed)
-        self._through(a.blocks[-1], state)
+        a.blocks[-1].carry(state, a.blocks[-1].attend(state, self.room))
         return state
 
-    def _empty(self, rows: Int[Tensor, " row"], top: int, *, together: bool) -> Edges:
-        a = self.adjoint
-        dtype = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
+    def read_tokens(self, entry: Entry, rows: slice, *read: tuple[Tensor, Tensor]) -> None:
+        """Add, for some rows, the products of readings with what each token wrote."""
+        for now, tokens in read:
+            there = entry.tokens[rows, : len(now)]
+            there += torch.bmm(now, tokens[: len(now)])[:, :, 0].T
 
-        def new(*shape: int) -> Tensor:
-            return a.embed.new_zeros(shape, dtype=dtype)
+    @property
+    def below(self) -> tuple[Tensor, Tensor]:
+        """Tokens as readings of the last attention's values meet them, and as readings of the residual do."""
+        return self._tokens[0], self._tokens[1]
 
-        n, n_positions = len(rows), a.n_positions
-        widths = [len(layer.feature) for layer in a.decomposition.layers if 2 * layer.layer + 1 < top]
-        whole = new(n, sum(widths) if together else 0)
-        pieces = cast("Sequence[Tensor]", whole.split(widths, 1)) if together else [new(n, width) for width in widths]
-        features: list[Tensor | None] = [*pieces, *[None] * (a.n_layers - len(widths))]
-        return Edges(rows, features, new(n, a.n_layers, n_positions), new(n, n_positions), new(n), whole)
-
-    def _sweep(self, state: "_State", edges: Edges) -> None:
-        """One block, from its highest stage down to the tokens."""
-        a = self.adjoint
-        for layer in reversed(range(a.n_layers)):
-            self._cross(layer, state, edges)
-        read = torch.bmm(state.now, a.embed[: state.n_positions, :, None])
-        edges.tokens[state.rows, : state.n_positions] = read[:, :, 0].T.to(edges.tokens.dtype)
-
-    def _cross(self, layer: int, state: "_State", edges: Edges) -> None:
-        """From the residual behind a layer to the one in front of it."""
-        block, parallel = self.adjoint.blocks[layer], self.adjoint.parallel
-        if state.n_live:
-            _record(block.writers.read(state.now), layer, state.rows.start, edges)
-            skipped = block.skipped(state.now, self._room("skipped", state.now.numel()))
-            if parallel:
-                self._attend(block, state, edges)
-            if skipped is not None:
-                state.now.add_(skipped)
-        state.inject(2 * layer + 1)
-        if state.n_live and not parallel:
-            self._attend(block, state, edges)
-        state.inject(2 * layer)
-
-    def _attend(self, block: Block, state: "_State", edges: Edges) -> None:
-        if block.attn_bias is not None:
-            constant = torch.bmm(state.now, block.attn_bias[: state.n_positions, :, None])
-            first = state.rows.start
-            edges.bias[first : first + state.n_live] += constant[:, :, 0].sum(0)
-        self._through(block, state.now)
-
-    def _through(self, block: Block, state: Float[Tensor, "pos row d_model"]) -> None:
-        """Add what readings of the residual behind a block's attention read through it."""
-        size = state.shape[0] * state.shape[1]
-        heads = self._room("heads", block.out.shape[0] * block.out.shape[2] * size)
-        values = self._room("values", block.back.shape[0] * block.back.shape[1] * size)
-        block.carry(state, block.attend(state, heads, values))
-
-    def _room(self, name: str, size: int) -> Tensor:
-        """A buffer of at least this size, which keeps its memory warm from one block to the next."""
+    def room(self, name: str, size: int) -> Tensor:
+        """A buffer of this size, which keeps its memory warm from one block to the next."""
         there = self._buffers.get(name)
         if there is None or len(there) < size:
             there = self._buffers[name] = self.adjoint.embed.new_empty(size)
-        return there
+        return there[:size]
+
+
+class _Descent:
+    """One block of rows, from its highest stage down to the tokens."""
+
+    def __init__(self, sweeper: Sweeper, state: "_State", book: RowBook, entry: Entry, rows: slice) -> None:
+        self._sweeper, self._state, self._book, self._entry, self._rows = sweeper, state, book, entry, rows
+        self._columns: dict[int, Tensor] = {}
+
+    def run(self) -> None:
+        for layer in reversed(range(self._sweeper.adjoint.n_layers)):
+            self._cross(layer)
+
+    def _cross(self, layer: int) -> None:
+        """From the residual behind a layer to the one in front of it."""
+        a, state = self._sweeper.adjoint, self._state
+        block = a.blocks[layer]
+        skipped = None
+        if state.n_live:
+            self._read(layer, block)
+            skipped = block.skipped(state.now, self._sweeper.room("skipped", state.now.numel()))
+        if a.parallel:
+            self._attend(layer, block)
+        if skipped is not None and a.parallel and not layer:
+            live = slice(self._rows.start, self._rows.start + state.n_live)
+            self._sweeper.read_tokens(self._entry, live, (skipped, self._sweeper.below[1]))
+        elif skipped is not None:
+            state.now.add_(skipped)
+        if a.parallel:
+            self._inject(2 * layer + 1, behind=layer == 0)
+        elif (alone := state.arriving(2 * layer + 1)) is None:
+            state.inject(2 * layer + 1)
+            self._attend(layer, block)
+        else:
+            self._attend(layer, block)
+            self._arrive(layer, block, *alone)
+        self._inject(2 * layer, behind=layer == 0)
+
+    def _read(self, layer: int, block: Block) -> None:
+        state, entry = self._state, self._entry
+        live = slice(self._rows.start, self._rows.start + state.n_live)
+        constant = block.writers.read(state.now, self._room)
+        if constant is not None:
+            entry.bias[live] += constant.to(entry.bias.dtype)
+        self._book.close(layer, self._room(layer), entry, live)
+
+    def _room(self, source: int) -> Tensor:
+        """Where the rows that are there have their columns of a layer; all that will see it get theirs at once."""
+        if source not in self._columns:
+            count = self._state.live(2 * source + 2)
+            self._columns[source] = self._book.room(source, self._book.n_rows + self._rows.start, count)
+        return self._columns[source][: self._state.n_live]
+
+    def _attend(self, layer: int, block: Block) -> None:
+        """All rows through the block's attention; below it are only tokens, which read what they can at once."""
+        state, first = self._state, self._rows.start
+        if not state.n_live:
+            return
+        live = slice(first, first + state.n_live)
+        if block.attn_bias is not None:
+            constant = torch.bmm(state.now, block.attn_bias[: state.n_positions, :, None])
+            self._entry.bias[live] += constant[:, :, 0].sum(0).to(self._entry.bias.dtype)
+        values = block.attend(state.now, self._sweeper.room)
+        if layer:
+            block.carry(state.now, values)
+        else:
+            behind, at = self._sweeper.below
+            self._sweeper.read_tokens(self._entry, live, (values, behind), (state.now, at))
+
+    def _arrive(self, layer: int, block: Block, vectors: Float[Tensor, "new d_model"], position: Tensor) -> None:
+        """Rows that begin between a block's attention and its MLP: through that attention, and among the others."""
+        if not len(vectors):
+            return
+        state, entry = self._state, self._entry
+        new = slice(self._rows.start + state.n_live, self._rows.start + state.n_live + len(vectors))
+        if block.attn_bias is not None:
+            entry.bias[new] += (vectors * block.attn_bias[position]).sum(1).to(entry.bias.dtype)
+        values = block.attend_alone(vectors, position, state.n_positions)
+        if layer:
+            state.grow(len(vectors)).copy_(values @ block.back)
+            state.add(2 * layer + 1)
+        else:
+            self._sweeper.read_tokens(entry, new, (values, self._sweeper.below[0]))
+            self._read_own(vectors, position, torch.arange(new.start, new.stop, device=position.device))
+
+    def _inject(self, stage: int, *, behind: bool) -> None:
+        """Readings that begin at a stage; those behind everything meet only the tokens."""
+        if not behind:
+            self._state.inject(stage)
+            return
+        row, position, vectors = self._state.readings_at(stage)
+        if len(row):
+            self._read_own(vectors, position, row + self._rows.start)
+
+    def _read_own(self, vectors: Float[Tensor, "new d_model"], position: Tensor, row: Tensor) -> None:
+        embed = self._sweeper.adjoint.embed
+        read = (vectors * embed[position]).sum(1).to(self._entry.tokens.dtype)
+        self._entry.tokens.index_put_((row, position), read, accumulate=True)
 
 
 class _State:
     """The readings of one block on their way down. Rows come in when their highest stage is reached."""
 
-    def __init__(self, room: Callable[[str, int], Tensor], readings: Readings, rows: slice, adjoint: Adjoint) -> None:
-        self.rows = rows
-        """Where its rows lie among those of the whole sweep."""
+    def __init__(self, room: Callable[[str, int], Tensor], readings: Readings, adjoint: Adjoint) -> None:
         self.n_positions = int(readings.position.max()) + 1
-        self._d_model = adjoint.embed.shape[1]
+        self._d_model, self._dtype = adjoint.embed.shape[1], adjoint.dtype
         size = self.n_positions * readings.n_rows * self._d_model
         self._rooms = (room("even", size), room("odd", size))
         self._readings = readings
@@ -212,31 +257,45 @@ class _State:
     def n_live(self) -> int:
         return self.now.shape[1]
 
+    def live(self, stage: int) -> int:
+        """How many rows begin at a stage or above it."""
+        return self._live[stage]
+
+    def readings_at(self, stage: int) -> tuple[Tensor, Tensor, Float[Tensor, "new d_model"]]:
+        """Row, position and vector of what begins at a stage."""
+        r, mine = self._readings, self._at[stage]
+        return r.row[mine], r.position[mine], r.vectors[mine].to(self._dtype)
+
+    def arriving(self, stage: int) -> tuple[Float[Tensor, "new d_model"], Tensor] | None:
+        """Vectors and positions of the rows that begin at a stage; None if other readings begin there, too."""
+        row, position, vectors = self.readings_at(stage)
+        new = self._live[stage] - self.n_live
+        if len(row) != new:
+            return None
+        order = torch.argsort(row)
+        return vectors[order], position[order]
+
     def inject(self, stage: int) -> None:
         """Let in the rows that begin here, and add every reading of this stage."""
         if not len(self._at[stage]):
             return
-        n_old, n_new = self.n_live, self._live[stage]
-        if n_new > n_old:
-            old = self.now
-            self._rooms = self._rooms[::-1]
-            self.now = self._view(n_new)
-            self.now[:, :n_old] = old
-            self.now[:, n_old:] = 0
-        r, mine = self._readings, self._at[stage]
-        self.now.index_put_((r.position[mine], r.row[mine]), r.vectors[mine].to(self.now.dtype), accumulate=True)
+        n_new = self._live[stage] - self.n_live
+        if n_new:
+            self.grow(n_new).zero_()
+        self.add(stage)
+
+    def grow(self, n_new: int) -> Float[Tensor, "pos new d_model"]:
+        """Room for more rows behind those that are there; what it holds means nothing."""
+        old, n_old = self.now, self.n_live
+        self._rooms = self._rooms[::-1]
+        self.now = self._view(n_old + n_new)
+        self.now[:, :n_old] = old
+        return self.now[:, n_old:]
+
+    def add(self, stage: int) -> None:
+        row, position, vectors = self.readings_at(stage)
+        self.now.index_put_((position, row), vectors, accumulate=True)
 
     def _view(self, n_rows: int) -> Float[Tensor, "pos row d_model"]:
         size = self.n_positions * n_rows * self._d_model
         return self._rooms[0][:size].view(self.n_positions, n_rows, self._d_model)
-
-
-def _record(read: Written, layer: int, first: int, edges: Edges) -> None:
-    for source, found in read.features:
-        there = edges.features[source]
-        assert there is not None, "a row reads only layers below its highest stage"
-        there[first : first + len(found), : found.shape[1]] += found
-    n_rows = len(read.constant)
-    edges.bias[first : first + n_rows] += read.constant
-    if read.error is not None:
-        edges.errors[first : first + n_rows, layer, : read.error.shape[1]] = read.error.to(edges.errors.dtype)

@@ -13,9 +13,9 @@ from micrographia.graph.adjoint import adjoint_of
 from micrographia.graph.budget import Budget
 from micrographia.graph.facts import Clock, facts_of
 from micrographia.graph.products import fast_products
-from micrographia.graph.select import PeerRanking, Reaching, Selection
+from micrographia.graph.select import Everything, PeerRanking, Reaching, Selection
 from micrographia.graph.sweep import Sweeper
-from micrographia.graph.targets import Continuation, Target, difference, following, resolve
+from micrographia.graph.targets import Continuation, Target, TargetRow, difference, following, resolve
 from micrographia.graph.trace import Trace
 from micrographia.graph.work import Work, without_first
 from micrographia.model.frozen import freeze
@@ -47,9 +47,10 @@ def trace(
     """The rows of a target and of every feature that matters to it.
 
     `share` of the influence is followed to tokens, errors and the bias, through at most `max_nodes` features (None is
-    no limit); `selection` is another rule instead. `dtype` is float32, float64 or bfloat16, by default the
-    model's. `memory` is the budget in bytes, by default most of what is free: what would need more is refused before
-    it begins. `progress` is told how far it is.
+    no limit); `selection` is another rule instead. `dtype` is float32 or float64, by default the model's; with bfloat16
+    features are ranked by rough rows, and the rows of those chosen are computed in float32. `memory` is the budget in
+    bytes, by default most of what is free: what would need more is refused before it begins. `progress` is told how far
+    it is.
     """
     clock = Clock.started()
     rule = selection or Reaching(share, max_nodes)
@@ -63,12 +64,10 @@ def trace(
         found = chosen.basis.decompose(freeze(model, tokens))
         _check_finite(found)
         targets = resolve(wanted, found, model.tokenizer)
-        plan = budget.check_rows(found, run, rule, number)
+        plan = budget.check_rows(found, run, rule, number, len(targets))
         worked_on = without_first(found) if isinstance(rule, PeerRanking) else found
-        sweeper = Sweeper(adjoint_of(worked_on, number))
-        with fast_products(sweeper.trial, f"{number} {model.anatomy}"):
-            work = Work(worked_on, targets, rule, sweeper)
-            work.select(progress)
+        limit = budget.limit - plan.total + plan.columns
+        work = _worked(worked_on, targets, rule, number, limit, progress)
         table = work.table()
     return Trace(
         prompt=tokens,
@@ -81,6 +80,28 @@ def trace(
         pre=table.pre,
         facts=facts_of(model, chosen, found, clock, selection=str(rule), dtype=number, n_rows=work.n_rows, plan=plan),
     )
+
+
+def _worked(
+    found: Decomposition,
+    targets: tuple[TargetRow, ...],
+    rule: Selection,
+    number: torch.dtype,
+    limit: int,
+    progress: Progress,
+) -> Work:
+    """All rows. With bfloat16 they are only ranked by rough rows; those chosen are computed anew in float32."""
+    ranked = None
+    if number == torch.bfloat16 and not isinstance(rule, Everything):
+        ranked = Work(found, targets, rule, Sweeper(adjoint_of(found, number)), limit).select(progress)
+    sweeper = Sweeper(adjoint_of(found, torch.float32 if number == torch.bfloat16 else number))
+    work = Work(found, targets, rule, sweeper, limit)
+    with fast_products(sweeper.trial, f"{sweeper.adjoint.dtype} {found.frozen.anatomy}"):
+        if ranked is None:
+            work.select(progress)
+        else:
+            work.compute(ranked)
+    return work
 
 
 def _against(target: Target, against: str | int | None) -> Target:

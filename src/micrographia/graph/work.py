@@ -14,13 +14,15 @@ from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.graph.adjoint import behind_norm
 from micrographia.graph.nodes import Nodes
 from micrographia.graph.ranking import Ranking, rank_again, reach
-from micrographia.graph.rowbook import Folded, RowBlock, RowBook
+from micrographia.graph.rowbook import Folded
 from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
 from micrographia.graph.sweep import Readings, Sweeper
 from micrographia.graph.targets import Injection, TargetRow
 from micrographia.store import Progress, silent
 
 __all__ = ["Table", "Work", "readings_of", "without_first"]
+
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,18 +40,25 @@ class Table:
 class Work:
     """`select`, then `table`. Active features are numbered through all layers, in canonical order."""
 
-    def __init__(self, found: Decomposition, targets: Sequence[TargetRow], rule: Selection, sweeper: Sweeper) -> None:
+    def __init__(
+        self,
+        found: Decomposition,
+        targets: Sequence[TargetRow],
+        rule: Selection,
+        sweeper: Sweeper,
+        limit: int | None = None,
+    ) -> None:
+        """`limit` is how many bytes the rows' columns may take."""
         self.found = found
         self.targets = tuple(targets)
         self.rule = rule
         self.sweeper = sweeper
         self.n_positions = len(found.frozen.embed)
-        peer = isinstance(rule, PeerRanking)
-        self._withheld: list[Tensor] | None = [] if peer else None
-        self._book = RowBook([_before(layer, self.n_positions) for layer in found.layers], with_bias=not peer)
-        sizes = [0, *(len(layer.feature) for layer in found.layers)]
-        self._starts = list(accumulate(sizes))
-        self._chosen: dict[int, Int[Tensor, " chosen"]] = {}
+        self.peer = isinstance(rule, PeerRanking)
+        self._book = sweeper.new_book(peer=self.peer, limit=limit)
+        self._counts = [len(layer.feature) for layer in found.layers]
+        self._starts = _running(self._counts)
+        self._chosen: list[Int[Tensor, " chosen"]] = [layer.position[:0] for layer in found.layers]
         self._folded: dict[int, Folded] = {}
 
     @property
@@ -60,47 +69,54 @@ class Work:
     def n_rows(self) -> int:
         return self._book.n_rows
 
-    def select(self, progress: Progress = silent) -> None:
-        """Choose features and compute their rows."""
+    def select(self, progress: Progress = silent) -> tuple[Int[Tensor, " chosen"], ...]:
+        """Choose features and compute their rows; which of its active features each layer has kept."""
         match self.rule:
             case Downward() | Everything():
                 self._descend(self.rule, progress)
             case Reaching() | PeerRanking():
                 self._rank(self.rule, progress)
+        return tuple(self._chosen)
+
+    def compute(self, chosen: Sequence[Int[Tensor, " _"]]) -> None:
+        """The rows of features that have been chosen elsewhere, of each layer some."""
+        self._target_rows()
+        self._chosen = list(chosen)
+        sources = torch.cat([some + start for some, start in zip(chosen, self._starts, strict=False)])
+        if len(sources):
+            self._feature_rows(sources)
 
     def _descend(self, rule: Downward | Everything, progress: Progress) -> None:
         """Each layer's features are chosen when all rows above are complete; then its columns are given back."""
-        first, weights = self._target_rows()
-        flow = self._book.new_flow()
-        self._book.pour(flow, first, weights[first.index])
+        parts = self._target_rows() / self._book.total.clamp(min=_TINY)
         for layer in reversed(range(self.n_layers)):
-            chosen = rule.choose(flow.features[layer])
-            self._keep(layer, chosen)
+            flow = (
+                self._book.columns[layer].flow(parts)
+                if isinstance(rule, Downward)
+                else parts.new_ones(self._counts[layer])
+            )
+            chosen = self._chosen[layer] = rule.choose(flow)
+            self._folded[layer] = self._fold(layer)
             if len(chosen):
-                block = self._feature_rows(chosen + self._starts[layer])
-                self._book.pour(flow, block, flow.features[layer][block.index])
+                rows = self._feature_rows(chosen + self._starts[layer])
+                parts = torch.cat([parts, flow[self._book.index[rows]] / self._book.total[rows].clamp(min=_TINY)])
             progress("layers", self.n_layers - layer, self.n_layers)
 
     def _rank(self, rule: Reaching | PeerRanking, progress: Progress) -> None:
-        first, weights = self._target_rows()
-        numbers = torch.arange(self.n_layers, device=weights.device)
-        layer_of = numbers.repeat_interleave(torch.tensor(self._starts, device=weights.device).diff())
-        ranking = Ranking(first, weights[first.index], layer_of)
+        ranking = Ranking(self._book, self._target_rows(), self._counts)
         if isinstance(rule, Reaching):
             reach(rule, ranking, self._feature_rows, partial(_percent, progress, rule.share))
         else:
             rank_again(rule, ranking, self._feature_rows)
-        visited = ranking.visited.sort().values
-        for layer in reversed(range(self.n_layers)):
-            self._keep(layer, visited[layer_of[visited] == layer] - self._starts[layer])
+        self._chosen = [flags.nonzero()[:, 0] for flags in cast("Sequence[Tensor]", ranking.seen.split(self._counts))]
 
-    def _keep(self, layer: int, chosen: Int[Tensor, " chosen"]) -> None:
-        self._chosen[layer], self._folded[layer] = chosen, self._book.fold(layer, chosen)
+    def _fold(self, layer: int) -> Folded:
+        return self._book.columns[layer].fold(self._chosen[layer], self._counts[layer])
 
     # ------------------------------------------------------------ rows
 
-    def _target_rows(self) -> tuple[RowBlock, Float[Tensor, " target"]]:
-        """The targets' rows, and the targets' weights."""
+    def _target_rows(self) -> Float[Tensor, " row"]:
+        """Enter the targets' rows; the targets' weights in the order of the rows, in float64."""
         n, device = len(self.targets), self.found.frozen.embed.device
         bias, weights = (
             torch.tensor(values, dtype=torch.float64, device=device)
@@ -108,10 +124,11 @@ class Work:
         )
         readings = _of_targets(self.targets)
         places = torch.full((n,), self.n_layers, device=device), torch.arange(n, device=device)
-        return self._add(readings, *places, bias), weights
+        self._add(readings, *places, bias)
+        return weights[self._book.index]
 
-    def _feature_rows(self, sources: Int[Tensor, " source"]) -> RowBlock:
-        """Rows of active features."""
+    def _feature_rows(self, sources: Int[Tensor, " source"]) -> slice:
+        """Enter rows of active features: which rows they are in the book."""
         starts = torch.tensor(self._starts[1:], device=sources.device)
         layer_of = torch.bucketize(sources, starts, right=True)
         vectors = self.found.frozen.embed.new_empty(len(sources), self.found.frozen.embed.shape[1])
@@ -126,36 +143,33 @@ class Work:
         index = sources - torch.tensor(self._starts, device=sources.device)[layer_of]
         return self._add(readings, layer_of, index, bias.double())
 
-    def _add(self, readings: Readings, layer: Tensor, index: Tensor, bias: Tensor) -> RowBlock:
-        edges = self.sweeper.rows(readings, together=isinstance(self.rule, Reaching | PeerRanking))
-        if self._withheld is not None:
-            self._withheld.append(edges.errors[:, :, 0].clone())
-            edges.errors[:, :, 0] = 0
-        return self._book.add(edges, layer, index, bias)
+    def _add(self, readings: Readings, layer: Tensor, index: Tensor, bias: Tensor) -> slice:
+        return self._book.add(self.sweeper.rows(readings, self._book), layer, index, bias)
 
     # ------------------------------------------------------------ the result
 
     def table(self) -> Table:
-        """Everything in canonical order."""
+        """Everything in canonical order. Layer after layer is folded, so that columns are never there twice."""
         nodes = self._nodes()
-        firsts = _running([len(self._chosen[layer]) for layer in range(self.n_layers)])
+        firsts = _running([len(chosen) for chosen in self._chosen])
         place = self._places(firsts)
-        blocks = self._book.blocks
-        rows = blocks[0].bias.new_zeros(len(place), len(nodes))
-        shape = len(place), self.n_layers, self.n_positions
-        folded, folded_abs = rows.new_zeros(shape), rows.new_zeros(shape)
-        for layer, one in self._folded.items():
-            there = place[: len(one.kept)]
+        rows = self._book.tokens.new_zeros(len(place), len(nodes))
+        folded, folded_abs, errors = (rows.new_zeros(len(place), self.n_layers, self.n_positions) for _ in range(3))
+        for layer in reversed(range(self.n_layers)):
+            one = self._folded.pop(layer, None) or self._fold(layer)
+            there = place[one.rows]
             rows[:, firsts[layer] : firsts[layer + 1]].index_copy_(0, there, one.kept)
             folded[:, layer].index_copy_(0, there, one.signed)
             folded_abs[:, layer].index_copy_(0, there, one.magnitude)
-        rows[:, nodes.errors].index_copy_(0, place, torch.cat([block.edges.errors.flatten(1) for block in blocks]))
-        rows[:, nodes.tokens].index_copy_(0, place, torch.cat([block.edges.tokens for block in blocks]))
-        rows[place, nodes.bias] = torch.cat([block.bias for block in blocks])
-        if self._withheld is not None:
-            withheld = torch.cat(self._withheld)
-            folded[place, :, 0] += withheld
-            folded_abs[place, :, 0] += withheld.abs()
+            if one.errors is not None:
+                errors[:, layer].index_copy_(0, there, one.errors)
+        if self.peer:
+            folded[:, :, 0] += errors[:, :, 0]
+            folded_abs[:, :, 0] += errors[:, :, 0].abs()
+            errors[:, :, 0] = 0
+        rows[:, nodes.errors] = errors.flatten(1)
+        rows[:, nodes.tokens].index_copy_(0, place, self._book.tokens)
+        rows[place, nodes.bias] = self._book.bias
         row_node = torch.arange(len(place), device=place.device)
         row_node[nodes.n_features :] += nodes.targets.start - nodes.n_features
         pre = nodes.activation[row_node].to(rows.dtype)
@@ -163,21 +177,18 @@ class Work:
 
     def _places(self, firsts: list[int]) -> Int[Tensor, " row"]:
         """Where each row of the book lies in the table: features in canonical order, then targets."""
-        places: list[Tensor] = []
-        for block in self._book.blocks:
-            place = block.index + firsts[-1]
-            for layer in _distinct(block.layer[block.layer < self.n_layers]):
-                mine = block.layer == layer
-                place[mine] = firsts[layer] + torch.searchsorted(self._chosen[layer], block.index[mine])
-            places.append(place)
-        return torch.cat(places)
+        layer, place = self._book.layer, self._book.index + firsts[-1]
+        for number, chosen in enumerate(self._chosen):
+            mine = (layer == number).nonzero()[:, 0]
+            place[mine] = firsts[number] + torch.searchsorted(chosen, self._book.index[mine])
+        return place
 
     def _nodes(self) -> Nodes:
         frozen, layers = self.found.frozen, self.found.layers
-        picked = [(layer, self._chosen[number]) for number, layer in enumerate(layers)]
+        picked = list(zip(layers, self._chosen, strict=True))
         nothing = frozen.embed.new_zeros(self.n_positions)
         errors = torch.stack([nothing if layer.error is None else layer.error.norm(dim=1) for layer in layers])
-        if self._withheld is not None:
+        if self.peer:
             errors[:, 0] = 0
         device = frozen.embed.device
         return Nodes.of(
@@ -247,11 +258,6 @@ def _of_targets(targets: Sequence[TargetRow]) -> Readings:
 
 def _stage(one: Injection) -> int:
     return 2 * one.layer + (one.reads == "mlp")
-
-
-def _before(layer: LayerFeatures, n_positions: int) -> list[int]:
-    """How many of a layer's active features lie before each position, and in all."""
-    return _running(cast("list[int]", torch.bincount(layer.position, minlength=n_positions).tolist()))
 
 
 def _distinct(numbers: Int[Tensor, " some"]) -> list[int]:

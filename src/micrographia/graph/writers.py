@@ -1,66 +1,104 @@
 """What writes to one layer's MLP output: features, the error, the constant; and how rows read them all.
 
-A transcoder has few active features, other ones at each position: their vectors are gathered once, position by
-position, in a padded array. Neurons are all active everywhere and share one matrix, which is multiplied as it is.
+A transcoder has few active features, other ones at each position: their vectors are gathered once, in arrays of near
+positions, padded to as many in each. Neurons are all active everywhere and share one matrix, which is multiplied as it
+is. Rows are read straight to where they are kept, so the order of a layer's columns is that of these arrays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol, TypeAlias, cast, final, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.ids import Layer
 
-__all__ = ["DenseWriters", "SparseWriters", "Writers", "Written", "writers_of"]
+__all__ = ["DenseWriters", "Layout", "Run", "SparseWriters", "Writers", "layout_of", "writers_of"]
+
+_WASTE = 32
+"""Padding that is cheaper than one more product of small matrices."""
+_LEADING = 2
+"""At each position a constant, then an error, then features."""
+
+Room: TypeAlias = Callable[[int], Tensor]
+"""For the layer of a source, where rows are kept: [row column], positions in front, and zero where nothing was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring positions that have as many columns each."""
+
+    first: int
+    end: int
+    each: int
+    start: int
+    """Its first column."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Written:
-    """What rows read of one layer's writers."""
+class Layout:
+    """Where the sources of one layer have their columns: position after position, each run of them padded."""
 
-    features: tuple[tuple[int, Tensor], ...]
-    """By the layer of the features; only those at the positions read, which come first."""
-    error: Float[Tensor, "row pos"] | None
-    constant: Float[Tensor, " row"]
+    runs: tuple[Run, ...]
+    ends: tuple[int, ...]
+    """How many columns the first positions have: for none of them, for one, and so on."""
+    place: Int[Tensor, " feature"] | None
+    """The column of each active feature; None where features alone have columns, in their own order."""
+    constants: Int[Tensor, " pos"] | None
+    errors: Int[Tensor, " pos"] | None
+
+    @property
+    def width(self) -> int:
+        return self.ends[-1]
+
+    def by_position(self, columns: Float[Tensor, "row column"]) -> Float[Tensor, "row pos"]:
+        """The sums over the columns at each position."""
+        return torch.cat(
+            [columns[:, run.start :][:, : _size(run)].unflatten(1, (-1, run.each)).sum(2) for run in self.runs], 1
+        )
 
 
 @runtime_checkable
 class Writers(Protocol):
     """Whoever writes to a layer.
 
-    `read` takes readings of the residual behind the layer's MLP, at the first positions of the prompt, and gives the
-    product of each reading with what each source wrote, its activation included.
+    `read` takes readings of the residual behind the layer's MLP, at the first positions of the prompt. It adds the
+    product of each reading with what each source wrote, its activation included, to the room of the source's layer, and
+    gives back what it read of constants that have no column.
     """
 
-    def read(self, state: Float[Tensor, "pos row d_model"], /) -> Written: ...
+    def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> Float[Tensor, " row"] | None: ...
 
 
-_Part: TypeAlias = tuple[int, Tensor, list[int]]
-"""A source layer; for each of its features, of which each layer has another number, the place in the padded array; how
-many lie before each position."""
+_Part: TypeAlias = tuple[int, tuple[tuple[Run, Tensor], ...]]
+"""A source layer; for each run of its layout, what its sources write: [pos column d_model]."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseWriters:
-    """The error, the constant, then features of one or several layers, padded to as many at each position."""
+    """The error, the constant and features of one or several layers."""
 
-    vectors: Float[Tensor, "pos slot d_model"]
     parts: tuple[_Part, ...]
+    only: bool
+    """Whether each of these sources writes to no other layer."""
 
-    def read(self, state: Float[Tensor, "pos row d_model"], /) -> Written:
+    def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> None:
         n_positions, n_rows, _ = state.shape
-        edges = torch.bmm(state, self.vectors[:n_positions].transpose(1, 2))
-        flat = edges.transpose(0, 1).reshape(n_rows, -1)
-        return Written(
-            tuple((layer, flat[:, places[: before[n_positions]]]) for layer, places, before in self.parts),
-            edges[:, :, 0].T,
-            edges[:, :, 1].sum(0),
-        )
+        for source, runs in self.parts:
+            there = room(source)
+            for run, vectors in runs:
+                count = min(run.end, n_positions) - run.first
+                if count <= 0:
+                    break
+                columns = there[:, run.start : run.start + count * run.each]
+                out = columns.view(n_rows, count, run.each).transpose(0, 1)
+                now, written = state[run.first : run.first + count], vectors[:count].transpose(1, 2)
+                torch.baddbmm(out, now, written, beta=0 if self.only else 1, out=out)
 
 
 @final
@@ -74,26 +112,46 @@ class DenseWriters:
     """Over the scale of the norm behind the MLP, where there is one."""
     constant: Float[Tensor, "pos d_model"] | None
 
-    def read(self, state: Float[Tensor, "pos row d_model"], /) -> Written:
+    def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> Float[Tensor, " row"] | None:
         n_positions, n_rows, d_model = state.shape
         read = (state.view(-1, d_model) @ self.vectors.T).view(n_positions, n_rows, -1)
-        edges = read.new_empty(n_rows, n_positions, read.shape[-1])
-        torch.mul(read, self.activation[:n_positions, None], out=edges.transpose(0, 1))
-        constant = (
-            state.new_zeros(n_rows)
-            if self.constant is None
-            else torch.bmm(state, self.constant[:n_positions, :, None])[:, :, 0].sum(0)
-        )
-        return Written(((self.layer, edges.flatten(1)),), None, constant)
+        there = room(self.layer)[:, : n_positions * read.shape[-1]].view(n_rows, n_positions, -1)
+        torch.mul(read, self.activation[:n_positions, None], out=there.transpose(0, 1))
+        if self.constant is None:
+            return None
+        return torch.bmm(state, self.constant[:n_positions, :, None])[:, :, 0].sum(0)
 
 
-def writers_of(found: Decomposition, layer: int, constant: Float[Tensor, "pos d_model"], dtype: torch.dtype) -> Writers:
+# ---------------------------------------------------------------- from a decomposition
+
+
+def layout_of(found: Decomposition, layer: int) -> Layout:
+    """The columns of a layer's active features, errors and constants."""
+    features, n_positions = found.layers[layer], len(found.frozen.embed)
+    if _is_dense(found, layer):
+        each = len(features.feature) // n_positions
+        ends = tuple(each * p for p in range(n_positions + 1))
+        return Layout((Run(0, n_positions, each, 0),), ends, None, None, None)
+    count = torch.bincount(features.position, minlength=n_positions)
+    runs = _runs([_LEADING + n for n in cast("list[int]", count.tolist())])
+    widths = [run.each for run in runs for _ in range(run.first, run.end)]
+    ends = (0, *accumulate(widths))
+    first = torch.tensor(ends[:-1], device=count.device)
+    nth = torch.arange(len(features.position), device=count.device) - (count.cumsum(0) - count)[features.position]
+    return Layout(runs, ends, first[features.position] + _LEADING + nth, first, first + 1)
+
+
+def writers_of(
+    found: Decomposition,
+    layer: int,
+    constant: Float[Tensor, "pos d_model"],
+    dtype: torch.dtype,
+    layouts: tuple[Layout, ...],
+) -> Writers:
     """The writers of a layer, in whichever form suits them."""
     features = found.layers[layer]
-    n_positions = len(constant)
-    term = features.writes.get(features.layer)
-    own = all(features.layer not in other.writes for other in found.layers[:layer])
-    if term is not None and own and features.error is None and len(features.feature) == n_positions * len(term.rows):
+    if _is_dense(found, layer):
+        term, n_positions = features.writes[features.layer], len(constant)
         activation = features.activation.view(n_positions, -1)
         return DenseWriters(
             layer,
@@ -101,36 +159,54 @@ def writers_of(found: Decomposition, layer: int, constant: Float[Tensor, "pos d_
             (activation if term.scale is None else activation / term.scale).to(dtype),
             constant.to(dtype) if bool(constant.any()) else None,
         )
-    return _sparse(found, features, constant, dtype)
+    sources = [source for source in found.layers[:layer] if features.layer in source.writes]
+    parts: list[_Part] = [
+        (source.layer, _gathered(source, features.layer, layouts[source.layer], None, dtype)) for source in sources
+    ]
+    parts.append((layer, _gathered(features, features.layer, layouts[layer], constant, dtype)))
+    return SparseWriters(tuple(parts), only=not sources and len(features.writes) <= 1)
 
 
-def _sparse(found: Decomposition, features: LayerFeatures, constant: Tensor, dtype: torch.dtype) -> SparseWriters:
-    sources = [source for source in found.layers[: features.layer + 1] if features.layer in source.writes]
-    n_positions, d_model = constant.shape
-    counts = [torch.bincount(source.position, minlength=n_positions) for source in sources]
-    wide = [int(count.max()) for count in counts]
-    n_slots = 2 + sum(wide)
-    vectors = constant.new_zeros(n_positions, n_slots, d_model, dtype=dtype)
-    if features.error is not None:
-        vectors[:, 0] = features.error.to(dtype)
-    vectors[:, 1] = constant.to(dtype)
-    parts: list[_Part] = []
-    for source, count, first in zip(sources, counts, _running([2, *wide]), strict=True):
-        before = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        slot = torch.arange(len(source.position), device=count.device) - before[source.position] + first
-        places = source.position * n_slots + slot
-        vectors.view(-1, d_model)[places] = _weighed(source, features.layer).to(dtype)
-        parts.append((source.layer, places, cast("list[int]", before.tolist())))
-    return SparseWriters(vectors, tuple(parts))
+def _is_dense(found: Decomposition, layer: int) -> bool:
+    """Whether all that writes to a layer is all of its own features, active at each position."""
+    features = found.layers[layer]
+    term = features.writes.get(features.layer)
+    alone = len(features.writes) == 1 and all(features.layer not in other.writes for other in found.layers[:layer])
+    whole = term is not None and len(features.feature) == len(found.frozen.embed) * len(term.rows)
+    return whole and alone and features.error is None
 
 
-def _weighed(source: LayerFeatures, to: Layer) -> Float[Tensor, "source d_model"]:
-    return source.activation[:, None] * source.write_vectors(to)
+def _runs(widths: list[int]) -> tuple[Run, ...]:
+    """Positions side by side that differ little in what they have."""
+    runs: list[Run] = []
+    first = start = widest = total = 0
+    for position, width in enumerate(widths):
+        both, count = max(widest, width), position - first
+        if count and both * (count + 1) - total - width > _WASTE:
+            runs.append(Run(first, position, widest, start))
+            start += widest * count
+            first, both, total = position, width, 0
+        widest, total = both, total + width
+    return (*runs, Run(first, len(widths), widest, start))
 
 
-def _running(widths: list[int]) -> Iterator[int]:
-    """Where each part begins: the sum of the widths before it."""
-    total = 0
-    for width in widths[:-1]:
-        total += width
-        yield total
+def _gathered(
+    source: LayerFeatures, to: Layer, layout: Layout, constant: Tensor | None, dtype: torch.dtype
+) -> tuple[tuple[Run, Tensor], ...]:
+    """What a layer's sources write to a layer, in the order of their columns."""
+    d_model = source.constant.shape[1]
+    vectors = source.constant.new_zeros(layout.width, d_model, dtype=dtype)
+    if to in source.writes:
+        assert layout.place is not None, "features that stand by themselves are not gathered"
+        vectors.index_copy_(0, layout.place, (source.activation[:, None] * source.write_vectors(to)).to(dtype))
+    if constant is not None:
+        assert layout.constants is not None
+        assert layout.errors is not None
+        vectors.index_copy_(0, layout.constants, constant.to(dtype))
+        if source.error is not None:
+            vectors.index_copy_(0, layout.errors, source.error.to(dtype))
+    return tuple((run, vectors[run.start :][: _size(run)].view(-1, run.each, d_model)) for run in layout.runs)
+
+
+def _size(run: Run) -> int:
+    return (run.end - run.first) * run.each
