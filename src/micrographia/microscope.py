@@ -1,13 +1,22 @@
 """The microscope: a model and a basis, ready to look at. `micrographia.open()` gives one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import final
 
 from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
+from micrographia.evidence.bench import Bench
+from micrographia.evidence.evidence import Evidence
+from micrographia.evidence.files import load_evidence, save_evidence
+from micrographia.evidence.interventions import Intervention, Mode
+from micrographia.evidence.notation import read_intervention
+from micrographia.evidence.testing import MOST, Experiment
+from micrographia.evidence.whatif import WhatIf, what_if
 from micrographia.graph.build import graph_of
 from micrographia.graph.graph import Graph
+from micrographia.graph.nodes import NodeId
 from micrographia.graph.overview import Overview, overview
 from micrographia.graph.select import Selection
 from micrographia.graph.targets import Target, Tokens, difference
@@ -167,6 +176,64 @@ class Microscope:
         if position != -1:
             raise CallError("This target has its own positions: give them there, and leave out position.")
         return target
+
+    def bench(self, prompt: str | Prompt) -> Bench:
+        """A clean run of a prompt, for many interventions on it."""
+        return Bench(self.model, self.basis, self.model.prompt(prompt))
+
+    def what_if(
+        self,
+        prompt: str | Prompt,
+        change: str | Sequence[str] | Intervention,
+        *,
+        mode: Mode | None = None,
+        tokens: Sequence[str | int] = (),
+        top: int = 5,
+        position: int = -1,
+        features: int = 10,
+        max_new: int = 0,
+    ) -> WhatIf:
+        """The answer if something inside is changed: `"25.567@14=0"`, `"head.23.4@14=x2"`, or an `Intervention`.
+
+        `mode` is `Free()` unless said otherwise; `tokens` are watched beside the likeliest ones; `max_new` tokens are
+        written after the prompt; `features` is how many of those that change with it are listed.
+        """
+        bench = self.bench(prompt)
+        wanted = change if isinstance(change, Intervention) else read_intervention(bench, change)
+        watched = [self.token(token) for token in tokens]
+        return what_if(
+            bench, wanted, mode, tokens=watched, top=top, position=position, features=features, max_new=max_new
+        )
+
+    def test(
+        self,
+        graph: Graph,
+        *,
+        seconds: float = 60,
+        target: NodeId | str | None = None,
+        controls: int = MOST,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        progress: Progress = silent,
+    ) -> Evidence:
+        """Test the claims of a graph on the real model, beside controls, the strongest first, for so many seconds.
+
+        With the folder that the graph was opened from, what is measured is kept there as it comes, and what is there
+        already is gone on from.
+        """
+        known = None if folder is None else load_evidence(graph, folder)
+        if known is not None and target is not None and str(known.target) != str(target):
+            raise CallError(
+                f"{folder} holds evidence on {known.target}, not on {target}: begin anew, or test that one."
+            )
+        experiment = Experiment(self.bench(graph.prompt), graph, target=target, known=known, seed=seed)
+        keep = None if folder is None else Path(folder)
+        return experiment.run(
+            seconds,
+            most=controls,
+            keep=lambda found: None if keep is None else save_evidence(found, keep),
+            progress=progress,
+        )
 
     def freeze(self, prompt: str | Prompt) -> Frozen:
         """The model as an affine map: patterns, norm scales, gates and soft-caps held as this prompt left them."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from micrographia.cli.atlas import atlas
+from micrographia.cli.claims import claims
 from micrographia.cli.convert import convert
 from micrographia.cli.corpus import corpus
 from micrographia.cli.doctor import doctor
@@ -19,6 +20,7 @@ from micrographia.cli.overview import overview
 from micrographia.cli.screen import complain
 from micrographia.cli.trace import trace
 from micrographia.cli.train import train
+from micrographia.cli.what_if import what_if
 from micrographia.errors import MicrographiaError
 
 __all__ = ["app", "main"]
@@ -38,8 +40,9 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (trace, overview, lens, heads, corpus, train, evaluate, atlas, convert, models, doctor):
+for verb in (trace, overview, what_if, lens, heads, corpus, train, evaluate, atlas, convert, models, doctor):
     app.command(verb)
+app.command(claims, name="test")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

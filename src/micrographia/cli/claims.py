@@ -1,0 +1,142 @@
+"""`micrographia test`: the claims of a graph, put to the test on the real model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter, validators
+from rich.text import Text
+
+from micrographia.cli.options import ModelOptions
+from micrographia.cli.screen import inert, print_json, progress, results
+from micrographia.errors import CallError, ModelNameError
+
+if TYPE_CHECKING:
+    from micrographia.evidence.evidence import Evidence, Tested
+    from micrographia.graph.graph import Graph
+    from micrographia.microscope import Microscope
+
+__all__ = ["claims"]
+
+
+def claims(
+    graph: Annotated[Path, Parameter(help="The folder of a graph: trace PROMPT --out FOLDER makes one.")],
+    /,
+    *,
+    seconds: Annotated[
+        float,
+        Parameter(validator=validators.Number(gt=0), help="How long to test, the strongest claims first."),
+    ] = 60,
+    basis: Annotated[
+        str | None,
+        Parameter(help="The basis that the graph was traced in. Default: neurons, or those that come along."),
+    ] = None,
+    target: Annotated[
+        str | None, Parameter(help="The target that claims are about, such as target.1. Default: the heaviest.")
+    ] = None,
+    controls: Annotated[
+        int, Parameter(validator=validators.Number(gte=20), help="Controls of each claim, at most.")
+    ] = 99,
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**63), help="Which controls are drawn.")] = 0,
+    anew: Annotated[bool, Parameter(help="Forget what was measured before.", negative="")] = False,
+    top: Annotated[
+        int, Parameter(validator=validators.Number(gte=1), help="How many parts of the graph are printed.")
+    ] = 24,
+    json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
+    model_options: ModelOptions = ModelOptions(),
+) -> None:
+    """Test the claims of a graph: take each part out of the real model, and see whether the answer follows.
+
+    The graph predicts by how much. Each part stands beside controls: steps of the same length, at the same places,
+    along other features. ✓ confirmed, ✗ refuted, · untested. What is measured is kept in the graph's folder as it
+    comes; the same command goes on from there.
+
+        micrographia trace "The capital of France is" --out paris
+        micrographia test paris --seconds 120
+    """
+    from micrographia.evidence.files import forget_evidence
+    from micrographia.graph.files import load_graph
+
+    found = load_graph(graph)
+    scope = _opened(found, graph, basis, model_options)
+    if anew:
+        forget_evidence(graph)
+    with progress() as report:
+        evidence = scope.test(
+            found, seconds=seconds, target=target, controls=controls, seed=seed, folder=graph, progress=report
+        )
+    if json:
+        print_json(_content(evidence))
+        return
+    from micrographia.report.verdicts import verdicts
+
+    console = results()
+    console.print(Text(inert(found.prompt.text), style="bold"))
+    console.print(Text(f"{inert(scope.model.name)}, read in {inert(scope.chosen.name)}", style="dim"))
+    console.print()
+    console.print(verdicts(found, evidence, console.width, parts=top))
+
+
+def _opened(graph: "Graph", folder: Path, basis: str | None, options: ModelOptions) -> "Microscope":
+    """The model and the basis that the graph was traced in."""
+    facts = graph.facts
+    if facts is None:
+        raise CallError(f"{folder} does not say which model it was traced in, so its claims cannot be tested.")
+    if basis is None and facts.basis == "Neurons":
+        basis = f"neurons:{facts.gate_rule or 'half'}"
+    name = options.model or facts.model
+    try:
+        return ModelOptions(name, options.device, options.dtype).open(basis)
+    except ModelNameError as error:
+        if options.model is not None:
+            raise
+        raise CallError(
+            f"{folder} was traced in {facts.model!r}, which is not found by that name: give it as --model."
+        ) from error
+
+
+def _content(evidence: "Evidence") -> dict[str, object]:
+    agreements = {"all_paths": evidence.agreement(), "direct_edges": evidence.agreement(direct=True)}
+    return {
+        "target": str(evidence.target),
+        "name": evidence.name,
+        "value": evidence.value,
+        "probability": evidence.probability,
+        "counts": dict(evidence.counts),
+        "shares": dict(evidence.shares),
+        "agreement": {
+            name: None
+            if one is None
+            else {
+                "n": one.n,
+                "signs": one.signs,
+                "pearson": one.pearson,
+                "spearman": one.spearman,
+                "slope": one.slope,
+            }
+            for name, one in agreements.items()
+        },
+        "rate": evidence.rate,
+        "seed": evidence.seed,
+        "claims": [_claim(one) for one in evidence.tested],
+    }
+
+
+def _claim(one: "Tested") -> dict[str, object]:
+    claim, judged, measured = one.claim, one.judgement, one.measured
+    content: dict[str, object] = {
+        "name": claim.name,
+        "members": list(map(str, claim.members)),
+        "influence": claim.influence,
+        "predicted": {"total": claim.total, "direct": claim.direct},
+        "verdict": judged.verdict,
+        "why": judged.why,
+    }
+    if measured is not None:
+        content |= {
+            "effect": measured.effect,
+            "probability": measured.probability,
+            "p": judged.p,
+            "band": None if judged.low is None else [judged.low, judged.high],
+            "controls": list(measured.controls),
+        }
+    return content

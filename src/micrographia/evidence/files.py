@@ -1,0 +1,133 @@
+"""Evidence on disk: `evidence.json` beside the graph's own files.
+
+It is written anew, whole, after each batch of controls, so that whatever ends the work leaves what was measured. It
+holds measurements, and the predictions that they belong to; verdicts follow from them.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from micrographia import store
+from micrographia.errors import WorkError
+from micrographia.evidence.claims import Claim, claims_of
+from micrographia.evidence.evidence import Evidence, Measured
+from micrographia.graph.files import GraphManifest
+from micrographia.graph.graph import Graph
+
+__all__ = ["EVIDENCE", "EvidenceRecord", "MeasuredRecord", "forget_evidence", "load_evidence", "save_evidence"]
+
+EVIDENCE = "evidence.json"
+_FORM = ConfigDict(frozen=True, extra="forbid")
+
+
+class MeasuredRecord(BaseModel):
+    """One claim, as it was predicted and measured."""
+
+    model_config = _FORM
+
+    members: tuple[str, ...]
+    direct: float
+    total: float
+    effect: float
+    probability: float | None
+    controls: tuple[float, ...]
+    seconds: float = Field(ge=0)
+
+
+class EvidenceRecord(BaseModel):
+    """The file."""
+
+    model_config = _FORM
+
+    schema_version: Literal[1] = 1
+    kind: Literal["evidence"] = "evidence"
+    graph_sha256: str
+    """Of the graph's tables: evidence belongs to one graph."""
+    target: str
+    name: str
+    value: float
+    probability: float | None
+    rate: float
+    seed: int
+    measured: dict[str, MeasuredRecord]
+
+
+def save_evidence(evidence: Evidence, folder: Path) -> None:
+    """Write it beside the graph, in place of what was there."""
+    claims = {claim.name: claim for claim in evidence.claims}
+    record = EvidenceRecord(
+        graph_sha256=_weight(folder),
+        target=str(evidence.target),
+        name=evidence.name,
+        value=evidence.value,
+        probability=evidence.probability,
+        rate=evidence.rate,
+        seed=evidence.seed,
+        measured={name: _record(claims[name], one) for name, one in evidence.measured.items()},
+    )
+    with store.atomic_file(folder / EVIDENCE) as stream:
+        stream.write((json.dumps(record.model_dump(), indent=1) + "\n").encode("ascii"))
+
+
+def load_evidence(graph: Graph, folder: str | Path) -> Evidence | None:
+    """What is known about a graph that was opened from this folder; None where nothing is."""
+    path = Path(folder) / EVIDENCE
+    try:
+        raw: object = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise WorkError(f"{path} cannot be read: {error}. {_remedy(path)}") from error
+    record = store.record_of(raw, EvidenceRecord, path, kind=WorkError, remedy=_remedy(path))
+    if record.graph_sha256 != _weight(path.parent):
+        raise WorkError(f"{path} belongs to another graph than the one in this folder. {_remedy(path)}")
+    claims = claims_of(graph, record.target)
+    members = {claim.name: tuple(map(str, claim.members)) for claim in claims}
+    strangers = [name for name, one in record.measured.items() if members.get(name) != one.members]
+    if strangers:
+        raise WorkError(f"{path} is about {strangers[0]!r}, which is no claim of this graph. {_remedy(path)}")
+    return Evidence(
+        target=claims[0].target,
+        name=record.name,
+        value=record.value,
+        probability=record.probability,
+        claims=claims,
+        measured=_measured(record.measured),
+        rate=record.rate,
+        seed=record.seed,
+    )
+
+
+def forget_evidence(folder: Path) -> None:
+    """Take away what was measured, so that a test begins anew."""
+    (folder / EVIDENCE).unlink(missing_ok=True)
+
+
+def _measured(records: Mapping[str, MeasuredRecord]) -> dict[str, Measured]:
+    return {name: Measured(one.effect, one.probability, one.controls, one.seconds) for name, one in records.items()}
+
+
+def _record(claim: Claim, one: Measured) -> MeasuredRecord:
+    return MeasuredRecord(
+        members=tuple(map(str, claim.members)),
+        direct=claim.direct,
+        total=claim.total,
+        effect=one.effect,
+        probability=one.probability,
+        controls=one.controls,
+        seconds=one.seconds,
+    )
+
+
+def _weight(folder: Path) -> str:
+    """The SHA-256 of the graph's tables, as its manifest has it."""
+    manifest = GraphManifest.model_validate_json((folder / store.MANIFEST).read_bytes())
+    return manifest.files[0].sha256
+
+
+def _remedy(path: Path) -> str:
+    return f"Delete it to begin anew, or use --anew: {path}"

@@ -1,0 +1,131 @@
+"""The tree of a graph with the verdict on each part: what was predicted, what was measured, what controls do."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from micrographia.evidence.evidence import Agreement, Evidence, Tested
+from micrographia.evidence.verdicts import Verdict
+from micrographia.graph.graph import Graph
+from micrographia.graph.nodes import Kind
+from micrographia.report.outline import Branch, outline
+from micrographia.report.words import inert, joined, percent
+
+__all__ = ["MARKS", "verdicts"]
+
+MARKS: Mapping[Verdict, tuple[str, str]] = {
+    "confirmed": ("✓", "green"),
+    "refuted": ("✗", "red"),
+    "untested": ("·", "dim"),
+}
+_COLUMNS = ("", "share", "what", "predicted", "measured", "controls", "n")
+_RIGHT = {"share", "predicted", "measured", "n"}
+_WHAT = 30
+
+_Found: TypeAlias = Mapping[frozenset[int], Tested]
+
+
+def verdicts(graph: Graph, evidence: Evidence, width: int, *, parts: int = 24) -> RenderableType:
+    """All that is worth a screen. What does not fit on it is counted."""
+    tree = outline(graph, parts)
+    n = graph.nodes
+    found = {frozenset(map(n.find, one.claim.members)): one for one in evidence.tested}
+    rows = list(_rows(tree.root, graph, found))
+    table = Table.grid(padding=(0, 1, 0, 0))
+    room = min(max(cell_len(row[2].plain) for row in rows), max(_WHAT, width - 50))
+    for name in _COLUMNS:
+        table.add_column(
+            no_wrap=True, justify="right" if name in _RIGHT else "left", width=room if name == "what" else None
+        )
+    table.add_row(*_COLUMNS, style="bold")
+    for row in rows:
+        table.add_row(*row)
+    hidden = tree.n_parts - tree.n_shown
+    more = [Text(f"{joined(hidden, 'part')} more; --top shows them.", style="dim")] if hidden else []
+    return Group(_target(evidence), Text(), table, *more, Text(), *_summary(evidence))
+
+
+def _target(evidence: Evidence) -> Text:
+    likely = "" if evidence.probability is None else f", probability {evidence.probability:.3f}"
+    return Text.assemble(
+        ("Without each part, ", "bold"),
+        (inert(evidence.name), "bold green"),
+        f" changes by so much. It is {evidence.value:.2f} above the mean logit{likely}.",
+    )
+
+
+def _rows(root: Branch, graph: Graph, found: _Found) -> Iterator[tuple[Text, ...]]:
+    for branch, prefix in _walked(root):
+        part = branch.part
+        n = graph.nodes
+        mine = frozenset(i for i in part.members if n.kind[i] == Kind.FEATURE)
+        mine = frozenset(i for i in mine if n.position[i] >= graph.prompt.prepended)
+        count = f" ×{len(part.members)}" if len(part.members) > 1 and part.kind != Kind.TARGET else ""
+        name = Text.assemble((prefix, "dim"), inert(part.name), (count, "dim"))
+        share = "" if part.kind == Kind.TARGET else percent(part.share)
+        tested = found.get(mine)
+        yield _mark(tested), Text(share), name, *_figures(tested)
+
+
+def _walked(branch: Branch, prefix: str = "", below: str = "") -> Iterator[tuple[Branch, str]]:
+    yield branch, prefix
+    for number, child in enumerate(branch.children):
+        last = number == len(branch.children) - 1
+        yield from _walked(child, below + ("└ " if last else "├ "), below + ("  " if last else "│ "))
+
+
+def _mark(tested: Tested | None) -> Text:
+    return Text() if tested is None else Text(*MARKS[tested.judgement.verdict])
+
+
+def _figures(tested: Tested | None) -> tuple[Text, Text, Text, Text]:
+    if tested is None:
+        return Text(), Text(), Text(), Text()
+    judged, measured = tested.judgement, tested.measured
+    predicted = Text(_signed(tested.claim.total))
+    if measured is None:
+        return predicted, Text(), Text(), Text()
+    spread = "" if judged.low is None or judged.high is None else f"{_signed(judged.low)} … {_signed(judged.high)}"
+    style = MARKS[judged.verdict][1]
+    return (
+        predicted,
+        Text(_signed(measured.effect), style),
+        Text(spread, "dim"),
+        Text(str(len(measured.controls)), "dim"),
+    )
+
+
+def _signed(value: float) -> str:
+    """`−2.11`, `+0.031`: two decimals, or three where there would be nothing."""
+    text = f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.2f}" if abs(value) >= 0.1 else f"{value:+.3f}"
+    return text.replace("-", "−")
+
+
+def _summary(evidence: Evidence) -> Iterator[Text]:
+    counts, shares = evidence.counts, evidence.shares
+    line = Text()
+    for number, (verdict, (mark, style)) in enumerate(MARKS.items()):
+        line.append("" if number == 0 else ", ")
+        line.append(f"{mark} {counts[verdict]} {verdict}", style)
+        line.append(f" {percent(shares[verdict])}")
+    yield Text.assemble(("Claims: ", "bold"), line, " of the features' influence.")
+    for name, each in (("all paths", evidence.agreement()), ("direct edges", evidence.agreement(direct=True))):
+        if each is not None:
+            yield Text.assemble((f"Predicted by {name}: ", "bold"), _agreement(each))
+    yield Text(
+        "A part's features are taken out of the real model, which runs on. Controls are steps as long, at the same "
+        "places, along other features, and shown by their middle 95 %. Of what is confirmed, "
+        f"{percent(evidence.rate)} may be so by chance.",
+        style="dim",
+    )
+
+
+def _agreement(each: Agreement) -> str:
+    return (
+        f"{joined(each.n, 'claim')} tried, the sign right in {percent(each.signs)}; correlation {each.pearson:.2f} "
+        f"(of ranks {each.spearman:.2f}), slope {each.slope:.2f}."
+    )
