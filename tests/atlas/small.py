@@ -76,7 +76,8 @@ def some_entries(n: int, *, features: int, seed: int, contexts: int = 40) -> Ent
 
 def slow_best(entries: Entries, order: str, n: int) -> list[tuple[int, int, int]]:
     """Feature, code and place of what should be kept, by sorting everything."""
-    rows = list(zip(entries.feature.tolist(), entries.code.tolist(), entries.context.tolist(), entries.place.tolist()))
+    columns = (entries.feature, entries.code, entries.context, entries.place)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
     rows.sort(key=lambda r: (r[0], -r[1] if order == "strongest" else 0, r[2], r[3]))
     kept: dict[int, dict[int, tuple[int, int, int]]] = {}
     for feature, code, context, place in rows:

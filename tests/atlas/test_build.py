@@ -158,7 +158,8 @@ die = float(sys.argv[6])
 def progress(stage, done, total):
     if random.random() < die:
         os.kill(os.getpid(), signal.SIGKILL)
-build_atlas(model, basis, Corpus.open(sys.argv[3]), Path(sys.argv[4]), name="b", config=config, save_seconds=0, progress=progress)
+corpus, out = Corpus.open(sys.argv[3]), Path(sys.argv[4])
+build_atlas(model, basis, corpus, out, name="b", config=config, save_seconds=0, progress=progress)
 """
 
 
