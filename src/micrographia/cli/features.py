@@ -92,7 +92,7 @@ def _effects(feature: Feature, tokenizer: "Tokenizer", width: int) -> Iterator[T
 
 def _line(name: str, pieces: Sequence[tuple[str, str]], width: int) -> Text:
     """A name and as many tokens with their figures as have room."""
-    line = Text(f"{name:<11}", style="bold")
+    line = Text.assemble((f"{name:<11}", "bold"))
     for piece, figure in pieces:
         shown = _cut(inert(piece), _LONGEST)
         if cell_len(line.plain) + cell_len(shown) + len(figure) + 3 > width:
@@ -130,7 +130,7 @@ def _example(example: Example, feature: Feature, tokenizer: "Tokenizer", width: 
             right.append(piece, style="bold reverse")
         else:
             (left if i < example.at else right).append(piece, style=style)
-    line = Text(f"{_short(example.activation):>6}  ", style="dim")
+    line = Text.assemble((f"{_short(example.activation):>6}  ", "dim"))
     over = cell_len(left.plain) - room
     left = left[over:] if over > 0 else Text(" " * -over) + left
     line.append_text(Text(" ") if cell_len(left.plain) < room else Text()).append_text(left)

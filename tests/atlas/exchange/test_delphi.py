@@ -60,7 +60,7 @@ def test_it_is_the_atlas_of_the_same_text(
             ours, theirs = atlas.feature(layer, index), found.feature(layer, index)
             assert theirs.count == ours.count
             assert theirs.mean == pytest.approx(ours.mean, rel=1e-3)
-            assert theirs.promoted == pytest.approx(ours.promoted)
+            assert theirs.promoted[:5] == ours.promoted
             both = min(len(ours.strongest), len(theirs.strongest))
             activations = [[e.activation for e in some[:both]] for some in (ours.strongest, theirs.strongest)]
             assert activations[0] == pytest.approx(activations[1], rel=2e-3)

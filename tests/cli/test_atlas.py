@@ -1,0 +1,147 @@
+"""What `micrographia atlas` makes and shows, and what it refuses."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from micrographia.atlas.atlas import Atlas
+from micrographia.bases.formats.convert import save_basis
+from micrographia.bases.formats.facts import BasisFacts
+from micrographia.bases.formats.parts import BasisFile
+from tests.bases.evaluation.bases import per_layer
+from tests.cli.calling import Call, on_terminal
+from tests.corpus.bytewise import write_files
+
+CHOICES = ["--tokens", "600", "--window", "16", "--block", "4", "--strongest", "4", "--sample", "20", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def place(folder: Path, scope, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with texts as a corpus, a basis, and its atlas inside."""
+    from micrographia.cli.app import main
+
+    place, chance = tmp_path_factory.mktemp("atlas"), random.Random(0)
+    words = [f"t{number}" for number in range(2, 80)]
+    write_files(place / "texts", (" ".join(chance.choices(words, k=200)) for _ in range(20)))
+    save_basis(BasisFile.of(per_layer(scope.model, "topk", layers=(0, 2)), BasisFacts()), place / "basis")
+    for call in (
+        ["corpus", "build", str(place / "texts"), "--out", str(place / "corpus"), "--model", str(folder)],
+        ["atlas", "build", str(place / "basis"), "--corpus", str(place / "corpus"), "--model", str(folder), *CHOICES],
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(call)
+        assert not left.value.code
+    return place
+
+
+@pytest.fixture
+def ask(call: Call, place: Path, folder: Path):
+    """ask("show", "0/3") asks the atlas."""
+
+    def called(verb: str, *more: str):
+        return call("atlas", verb, *more, "--atlas", str(place / "basis"), "--model", str(folder))
+
+    return called
+
+
+def test_it_lies_in_the_basis_and_says_what_it_holds(ask, place: Path, call: Call, folder: Path) -> None:
+    assert Atlas.open(place / "basis" / "atlas").layers == (0, 2)
+    said = call("atlas", "show", "--atlas", str(place / "basis" / "atlas"), "--verify").result()
+    assert "80 features in 2 layers over 600 positions (train)" in said
+    assert "6.0 active per layer and position" in said or "5." in said
+    found = json.loads(call("atlas", "show", "--atlas", str(place / "basis"), "--json").result())
+    assert found["plan"]["config"]["sample"] == 20
+    again = ["atlas", "build", str(place / "basis"), "--corpus", str(place / "corpus"), "--model", str(folder)]
+    assert "there already" in call(*again).complaint(2)
+
+
+def test_a_feature_fits_eighty_columns_and_names_everything(ask, place: Path) -> None:
+    atlas = Atlas.open(place / "basis" / "atlas")
+    index = int(atlas.layer(2).counts().argmax())
+    said = ask("show", f"2/{index}", "--per-decile", "3").result()
+    assert max(map(len, said.splitlines())) <= 80
+    for part in (f"2/{index}  active at", "mean", "largest", "promotes", "suppresses", "on  ", "before", "behind"):
+        assert part in said
+    assert "Where it is strongest" in said
+    assert said.count(" to ") == 10
+    assert "█" in said
+    assert "\x1b" not in said
+
+
+def test_a_terminal_sees_the_active_token_in_another_style(place: Path, folder: Path) -> None:
+    from micrographia.cli.app import main
+
+    def shown() -> None:
+        with pytest.raises(SystemExit):
+            main(["atlas", "show", "0/3", "--atlas", str(place / "basis"), "--model", str(folder)])
+
+    assert "\x1b[1;7m" in on_terminal(shown)
+
+
+def test_json_has_every_example(ask, place: Path) -> None:
+    found = json.loads(ask("show", "0/3", "--json").result())
+    feature = Atlas.open(place / "basis" / "atlas").feature(0, 3)
+    assert (found["count"], found["density"]) == (feature.count, feature.density)
+    assert [each["activation"] for each in found["strongest"]] == [each.activation for each in feature.strongest]
+    assert {each["source"] for each in found["sample"]} == {"texts"}
+    assert found["tokens"]["0"][0]["piece"].startswith("t")
+
+
+def test_features_of_a_text_are_found(ask, tmp_path: Path) -> None:
+    said = ask("find", "t5 t6 t7", "--top", "4").result()
+    assert said.splitlines()[0].split()[:4] == ["bits", "feature", "density", "times"]
+    assert len(said.splitlines()) == 6
+    found = json.loads(ask("find", "t5 t6 t7", "--top", "4", "--json").result())["features"]
+    bits = [each["bits"] for each in found]
+    assert bits == sorted(bits, reverse=True)
+    assert {one["piece"] for each in found for one in each["positions"]} <= {"t5", "t6", "t7"}
+    (tmp_path / "drawing.txt").write_text("t5 t6 t7")
+    assert ask("find", "--file", str(tmp_path / "drawing.txt"), "--top", "4").result() == said
+    assert {
+        each["layer"] for each in json.loads(ask("find", "t5 t6", "--layers", "2", "--json").result())["features"]
+    } == {2}
+
+
+def test_features_that_promote_a_token_are_found(ask) -> None:
+    found = json.loads(ask("find", "--promotes", "t9", "--json", "--top", "3").result())["features"]
+    assert len(found) == 3
+    assert all(any(said["piece"] == "t9" for said in each["promoted"]) for each in found)
+    assert "cosine" in ask("find", "--promotes", "t9").result()
+
+
+@pytest.mark.parametrize("to", ["circuit-tracer", "neuronpedia", "parquet"])
+def test_it_is_exported_once(to: str, ask, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert f"Written: {out}" in ask("export", out, "--to", to).result()
+    assert "there already" in ask("export", out, "--to", to).complaint(2)
+    if to == "circuit-tracer":
+        assert json.loads(gzip.decompress((tmp_path / "out" / "features" / "index.json.gz").read_bytes())).keys() == {
+            "0",
+            "2",
+        }
+
+
+def test_bad_calls_get_one_sentence(ask, call: Call, place: Path, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    assert "features 0 to 39; there is no 40" in ask("show", "0/40").complaint(2)
+    assert "no layer 1; it has: 0, 2" in ask("show", "1/4").complaint(2)
+    assert "written LAYER/FEATURE, such as 12/345; this is '12'" in ask("show", "12").complaint(2)
+    assert "Give one of three" in ask("find").complaint(2)
+    assert "Give one of three" in ask("find", "t5", "--promotes", "t9").complaint(2)
+    assert "There is no file" in ask("find", "--file", str(tmp_path / "none")).complaint(2)
+    assert "another basis" in ask("find", "t5 t6", "--basis", "neurons").complaint(2)
+    assert "is not an atlas" in call("atlas", "show", "0/1", "--atlas", str(tmp_path)).complaint(2)
+    assert "does not share" in call("atlas", "show", "0/1", "--atlas", str(place / "basis")).complaint(2)
+    build = ["atlas", "build", "neurons", "--corpus", str(place / "corpus"), "--model", str(folder)]
+    assert "needs a folder to lie in: --out DIR" in call(*build).complaint(2)
+    out = ["--out", str(tmp_path / "new")]
+    assert "too little text" in call(*build, *out, "--tokens", "99999999", "--window", "16").complaint(1)
+    monkeypatch.setattr("micrographia.bases.named.shipped_folder", lambda model=None: None)
+    assert "No atlas comes along" in call("atlas", "show").complaint(2)
+
+
+def test_a_cache_of_another_tool_is_imported(call: Call, place: Path, folder: Path, tmp_path: Path) -> None:
+    told = call("atlas", "import", str(tmp_path), "--basis", str(place / "basis"), "--out", "x", "--model", str(folder))
+    assert "no cache of delphi" in told.complaint(2)
