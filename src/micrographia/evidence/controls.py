@@ -1,18 +1,18 @@
 """What a claim's members are compared with: steps of the same length, at the same places, along other features.
 
 A claim takes some vectors away from the outputs of some MLPs. A control takes away what as many other features write at
-the same layers and positions, those that are active there and nearest in what they write, drawn at random, made as long
-as the claim's own step at each place. So it differs from the claim in nothing but the direction. Where fewer than
-`FEWEST` others are active, features of the layer that are not active stand in.
+the same layers and positions, made as long as the claim's own step at each place. So it differs from the claim in
+nothing but the direction. It is drawn at random among the features that are active there and that the graph does not
+show, those nearest in what they write. Where these are used up, features of the layer that are not active stand in.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from micrographia.evidence.bench import Bench
@@ -33,9 +33,17 @@ class Controls:
     """All controls of one claim, numbered; the same seed gives the same ones."""
 
     def __init__(
-        self, bench: Bench, members: Sequence[NodeId], *, seed: int = 0, densities: Densities | None = None
+        self,
+        bench: Bench,
+        members: Sequence[NodeId],
+        *,
+        shown: Collection[NodeId] = (),
+        seed: int = 0,
+        densities: Densities | None = None,
     ) -> None:
+        """`shown` are the features that the graph shows: none of them is a control."""
         self._bench = bench
+        self._shown = {(node.layer, node.position, node.index) for node in (*shown, *members)}
         self._places: dict[tuple[int, int], list[int]] = {}
         for member in members:
             assert member.layer is not None, "a claim is about features"
@@ -43,11 +51,10 @@ class Controls:
             assert member.index is not None, "a claim is about features"
             self._places.setdefault((member.layer, member.position), []).append(member.index)
         self._seed = [seed, zlib.crc32(" ".join(map(str, members)).encode())]
-        self._pools = {
-            place: [self._nearest(place, one, taken, densities) for one in taken]
-            for place, taken in self._places.items()
-        }
         self._single = len(members) == 1
+        self._pools = {
+            place: [self._nearest(place, one, densities) for one in taken] for place, taken in self._places.items()
+        }
 
     def __len__(self) -> int:
         """How many different ones there are, at most; sets of several features can be drawn without end."""
@@ -60,13 +67,12 @@ class Controls:
 
     def placed(self, number: int) -> Placed:
         """One control."""
-        drawn = np.random.default_rng([*self._seed, 0 if self._single else number])
+        drawn = np.random.default_rng([*self._seed, number])
         written: dict[tuple[int, int], Tensor] = {}
         for place, taken in self._places.items():
             chosen: list[int] = []
             for pool in self._pools[place]:
-                order = drawn.permutation(pool)
-                chosen.append(int(order[number]) if self._single else int(_first(order, chosen)))
+                chosen.append(int(pool[number]) if self._single else _first(drawn.permutation(pool), chosen))
             along = self._wrote(place, chosen, at_least=1.0).sum(0)
             length = _lengths(self._wrote(place, taken).sum(0))
             written[place] = -along * (length / _lengths(along))
@@ -81,26 +87,24 @@ class Controls:
         activation = torch.where(activation == 0, at_least, activation)
         return activation[:, None] * self._bench.write(layer, features, position, layer)
 
-    def _nearest(
-        self, place: tuple[int, int], one: int, taken: list[int], densities: Densities | None
-    ) -> Int64[np.ndarray, " feature"]:
-        """Other features that are active at a place, those that write nearly as much first; their order is lost."""
+    def _nearest(self, place: tuple[int, int], one: int, densities: Densities | None) -> Int64[np.ndarray, " feature"]:
+        """Features that may stand in for one: the nearest active ones in an order of chance, then silent ones."""
         layer, position = place
-        others = self._bench.active(layer)[position].nonzero()[:, 0].cpu().numpy()
-        others = others[~np.isin(others, taken)]
+        activation = self._bench.active(layer)[position]
+        shown = [index for at, where, index in self._shown if (at, where) == place and index is not None]
+        others, silent = _places(activation != 0, shown), _places(activation == 0, shown)
         far = _far(_lengths(self._wrote(place, others.tolist())), _lengths(self._wrote(place, [one]))[0])
         if densities is not None:
             far = far + _far(densities[layer][others], densities[layer][one])
-        others = np.sort(others[np.argsort(far, kind="stable")[:_NEAREST]])
-        return (
-            others if len(others) >= FEWEST else np.concatenate([others, self._silent(place)[: FEWEST - len(others)]])
-        )
+        drawn = np.random.default_rng([*self._seed, layer, position, one])
+        nearest = drawn.permutation(others[np.argsort(far, kind="stable")[:_NEAREST]])
+        wanted = (_NEAREST if self._single else FEWEST) - len(nearest)
+        return np.concatenate([nearest, drawn.permutation(silent)[: max(wanted, 0)]])
 
-    def _silent(self, place: tuple[int, int]) -> Int64[np.ndarray, " feature"]:
-        """Features of a layer that are not active at a place, in an order of chance."""
-        layer, position = place
-        silent = (self._bench.active(layer)[position] == 0).nonzero()[:, 0].cpu().numpy()
-        return np.random.default_rng([*self._seed, layer, position]).permutation(silent)
+
+def _places(chosen: Bool[Tensor, " feature"], without: list[int]) -> Int64[np.ndarray, " found"]:
+    found = np.flatnonzero(chosen.cpu().numpy())
+    return found[~np.isin(found, without)]
 
 
 def _first(order: Int64[np.ndarray, " feature"], chosen: list[int]) -> int:

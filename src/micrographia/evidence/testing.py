@@ -16,7 +16,7 @@ from micrographia.evidence.readout import readout_of
 from micrographia.evidence.rows import run_rows
 from micrographia.evidence.verdicts import ENOUGH, FEWEST
 from micrographia.graph.graph import Graph
-from micrographia.graph.nodes import NodeId
+from micrographia.graph.nodes import Kind, NodeId
 from micrographia.store import Progress, silent
 
 __all__ = ["MOST", "Experiment", "Keep", "check_origin"]
@@ -49,7 +49,8 @@ class Experiment:
         if not claims:
             raise CallError("This graph shows no feature of the prompt, so there is no claim to test.")
         self.bench = bench
-        self.densities = densities
+        self._shown = [node for node in graph.nodes if node.kind == Kind.FEATURE]
+        self._densities = densities
         self.readout = readout_of(graph, claims[0].target, bench.model)
         logits = bench.logits()[self.readout.position][None]
         probability = self.readout.probability(logits)
@@ -73,7 +74,7 @@ class Experiment:
         self._check_budget(seconds)
         claims, longest = self.evidence.claims, 0.0
         for number, claim in enumerate(claims):
-            controls = Controls(self.bench, claim.members, seed=self.evidence.seed, densities=self.densities)
+            controls = self._controls(claim)
             while wanted := self._wanted(claim, controls, most):
                 begun = time.perf_counter()
                 if begun - start + longest > seconds:
@@ -86,7 +87,7 @@ class Experiment:
 
     def _check_budget(self, seconds: float) -> None:
         """Refuse what is not enough for one claim and its fewest controls."""
-        controls = Controls(self.bench, self.evidence.claims[0].members, seed=self.evidence.seed)
+        controls = self._controls(self.evidence.claims[0])
         self._effects([controls.step()])  # what the clean run must be read for is read now
         begun = time.perf_counter()
         self._effects([controls.step()])
@@ -96,6 +97,10 @@ class Experiment:
                 f"A budget of {seconds:g} s is too small for one claim and its {FEWEST} controls, which take up to "
                 f"{needed:.1f} s here: give at least that."
             )
+
+    def _controls(self, claim: Claim) -> Controls:
+        seed = self.evidence.seed
+        return Controls(self.bench, claim.members, shown=self._shown, seed=seed, densities=self._densities)
 
     def _wanted(self, claim: Claim, controls: Controls, most: int) -> int:
         """How many more controls a claim needs now; it is settled when enough of them do as much as it does."""
