@@ -33,14 +33,16 @@ def test_it_finds_what_the_basis_finds(atlas: Atlas, llama: Model, basis: PerLay
         bits = share * math.log2(share / density)
         if share < 1:
             bits += (1 - share) * math.log2((1 - share) / (1 - density))
-        wanted = math.copysign(7 * bits, share - density) - math.log2(max(1 - each.weaker, 1 / (feature.count + 1)))
-        assert each.bits == pytest.approx(wanted)
+        assert each.spread == pytest.approx(math.copysign(7 * bits, share - density))
+        tail = max(1 - each.weaker, 1 / (feature.count + 1))
+        assert each.peak == pytest.approx(-math.log2(density * tail))
 
 
 def test_the_most_specific_come_first_and_layers_can_be_chosen(atlas: Atlas, llama: Model, basis: PerLayer) -> None:
-    found = fires_on(atlas, llama, basis, "t7 t8 t9 t10", top=5)
-    assert len(found) == 5
-    assert [each.bits for each in found] == sorted((each.bits for each in found), reverse=True)
+    whole = fires_on(atlas, llama, basis, "t7 t8 t9 t10", top=1000)
+    for by in ("peak", "spread"):
+        bits = [getattr(each, by) for each in fires_on(atlas, llama, basis, "t7 t8 t9 t10", by=by, top=5)]
+        assert bits == sorted((getattr(each, by) for each in whole), reverse=True)[:5]
     assert {each.layer for each in fires_on(atlas, llama, basis, "t7 t8", layers=(2,))} == {2}
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_feature_fits_eighty_columns_and_names_everything(ask, place: Path) ->
     index = int(atlas.layer(2).counts().argmax())
     said = ask("show", f"2/{index}", "--per-decile", "3").result()
     assert max(map(len, said.splitlines())) <= 80
-    for part in (f"2/{index}  active at", "mean", "largest", "promotes", "suppresses", "on  ", "before", "behind"):
+    for part in (f"2/{index}  active at", "mean", "largest", "promotes", "suppresses", "on  ", "previous", "next", "«"):
         assert part in said
     assert "Where it is strongest" in said
     assert said.count(" to ") == 10
@@ -92,11 +93,13 @@ def test_json_has_every_example(ask, place: Path) -> None:
 
 def test_features_of_a_text_are_found(ask, tmp_path: Path) -> None:
     said = ask("find", "t5 t6 t7", "--top", "4").result()
-    assert said.splitlines()[0].split()[:4] == ["bits", "feature", "density", "times"]
+    assert said.splitlines()[0].split()[:5] == ["peak", "spread", "feature", "density", "times"]
     assert len(said.splitlines()) == 6
     found = json.loads(ask("find", "t5 t6 t7", "--top", "4", "--json").result())["features"]
-    bits = [each["bits"] for each in found]
+    bits = [each["peak"] for each in found]
     assert bits == sorted(bits, reverse=True)
+    other = json.loads(ask("find", "t5 t6 t7", "--top", "4", "--json", "--by", "spread").result())["features"]
+    assert other[0]["spread"] >= max(each["spread"] for each in found)
     assert {one["piece"] for each in found for one in each["positions"]} <= {"t5", "t6", "t7"}
     (tmp_path / "drawing.txt").write_text("t5 t6 t7")
     assert ask("find", "--file", str(tmp_path / "drawing.txt"), "--top", "4").result() == said
@@ -131,6 +134,9 @@ def test_bad_calls_get_one_sentence(ask, call: Call, place: Path, folder: Path, 
     assert "Give one of three" in ask("find").complaint(2)
     assert "Give one of three" in ask("find", "t5", "--promotes", "t9").complaint(2)
     assert "There is no file" in ask("find", "--file", str(tmp_path / "none")).complaint(2)
+    shutil.copytree(place / "basis" / "atlas", tmp_path / "elsewhere")
+    away = ("--atlas", str(tmp_path / "elsewhere"), "--model", str(folder))
+    assert "say where that is, --basis DIR" in call("atlas", "find", "t5 t6", *away).complaint(2)
     assert "another basis" in ask("find", "t5 t6", "--basis", "neurons").complaint(2)
     assert "is not an atlas" in call("atlas", "show", "0/1", "--atlas", str(tmp_path)).complaint(2)
     assert "does not share" in call("atlas", "show", "0/1", "--atlas", str(place / "basis")).complaint(2)

@@ -165,7 +165,7 @@ class Feature:
             return 0.0
         sums = np.append(0, np.cumsum(self.histogram))
         wanted = share * self.count
-        bin_ = int(np.clip(np.searchsorted(sums, wanted, side="left") - 1, 0, len(self.histogram) - 1))
+        bin_ = int(np.clip(np.searchsorted(sums, wanted, side="right") - 1, 0, len(self.histogram) - 1))
         inside = (wanted - sums[bin_]) / max(int(self.histogram[bin_]), 1)
         edges = self.edges
         return min(float(edges[bin_] * (edges[bin_ + 1] / edges[bin_]) ** inside), self.largest)

@@ -1,13 +1,14 @@
 """Which features fire on a text, where, and how specifically; and which ones promote a token.
 
-How specific a firing is, is counted in bits, against the corpus. That a feature is active at k of a text's n positions,
-though it is at a share d of the corpus's, is worth n·KL(k/n ‖ d) bits; that its strongest activation there is stronger
-than all but a share t of its activations is worth −log₂ t more. A feature that fires everywhere is worth nothing, and
-so is one that fires here no more than elsewhere.
+How specific a firing is, is counted in bits, against the corpus, in two ways. `spread` is about the whole text: that a
+feature is active at k of its n positions, though it is at a share d of the corpus's, is worth n·KL(k/n ‖ d) bits.
+`peak` is about one place: that so strong an activation stands at a share t of the corpus's positions is worth −log₂ t
+bits. A feature that fires everywhere is worth nothing, and so is one that fires here no more than elsewhere.
 """
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
@@ -28,7 +29,9 @@ from micrographia.model.model import Model, SiteName
 from micrographia.model.site import Site
 from micrographia.model.tokens import Prompt
 
-__all__ = ["Firing", "Promoting", "fires_on", "promotes"]
+__all__ = ["By", "Firing", "Promoting", "fires_on", "promotes"]
+
+By: TypeAlias = Literal["peak", "spread"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +46,10 @@ class Firing:
     """The share of the corpus's positions at which it is active."""
     weaker: float
     """The share of its activations in the corpus that are weaker than its strongest here."""
-    bits: float
-    """How much more it fires here than in the corpus; negative, where it fires less."""
+    spread: float
+    """In bits, how much more often it fires here than in the corpus; negative, where it fires less often."""
+    peak: float
+    """In bits, how rare in the corpus an activation is that is as strong as its strongest here."""
 
     @property
     def strongest(self) -> tuple[Position, float]:
@@ -66,9 +71,16 @@ class Promoting:
 
 
 def fires_on(
-    atlas: Atlas, model: Model, basis: Basis, prompt: str | Prompt, *, top: int = 20, layers: tuple[int, ...] = ()
+    atlas: Atlas,
+    model: Model,
+    basis: Basis,
+    prompt: str | Prompt,
+    *,
+    by: By = "peak",
+    top: int = 20,
+    layers: tuple[int, ...] = (),
 ) -> tuple[Firing, ...]:
-    """The features that a text is most specific for, in some layers or in all."""
+    """The features that a text is most specific for, by one place in it or by all, in some layers or in all."""
     tokens = model.prompt(prompt)
     if len(tokens) < 2:
         raise CallError("The first position does not count, and this text has no other: give a longer one.")
@@ -80,8 +92,8 @@ def fires_on(
         watch.site: partial(_keep, seen, watch, atlas.manifest.plan.config.span) for watch in watches
     }
     model.run(tokens, readers=keep, logits="none")
-    found = [one for each in wanted for one in _of_layer(each, seen[Layer(each.plan.layer)], len(tokens) - 1, top)]
-    return tuple(sorted(found, key=lambda firing: (-firing.bits, firing.layer, firing.index))[:top])
+    found = [one for each in wanted for one in _of_layer(each, seen[Layer(each.plan.layer)], len(tokens) - 1, by, top)]
+    return tuple(sorted(found, key=lambda firing: (-_worth(firing, by), firing.layer, firing.index))[:top])
 
 
 def promotes(atlas: Atlas, token: TokenId, *, top: int = 20) -> tuple[Promoting, ...]:
@@ -90,11 +102,15 @@ def promotes(atlas: Atlas, token: TokenId, *, top: int = 20) -> tuple[Promoting,
     return tuple(_promoting(atlas.feature(layer, index), token, cosine) for layer, index, cosine in found)
 
 
+def _worth(firing: Firing, by: By) -> float:
+    return firing.peak if by == "peak" else firing.spread
+
+
 def _keep(seen: dict[Layer, Active], watch: Watch, span: Span, act: Tensor, site: Site, /) -> None:
     seen[watch.layer] = watch(act, span)
 
 
-def _of_layer(its: LayerAtlas, active: Active, n: int, top: int) -> list[Firing]:
+def _of_layer(its: LayerAtlas, active: Active, n: int, by: By, top: int) -> list[Firing]:
     """The firings of one layer that are worth most."""
     if not len(active.feature):
         return []
@@ -104,8 +120,9 @@ def _of_layer(its: LayerAtlas, active: Active, n: int, top: int) -> list[Firing]
     histogram = its.arrays["histogram"][features].astype(np.int64)
     count, most = histogram.sum(1), np.maximum.reduceat(values, starts)
     weaker = share_weaker(histogram, its.plan.exponent, most)
-    bits = _surprise(times / n, (count + 0.5) / (its.n_positions + 1), n)
-    bits -= np.log2(np.maximum(1 - weaker, 1 / (count + 1)))
+    density = (count + 0.5) / (its.n_positions + 1)
+    spread = _surprise(times / n, density, n)
+    peak = -np.log2(density * np.maximum(1 - weaker, 1 / (count + 1)))
     return [
         Firing(
             layer=Layer(its.plan.layer),
@@ -114,9 +131,10 @@ def _of_layer(its: LayerAtlas, active: Active, n: int, top: int) -> list[Firing]
             activations=tuple(map(float, values[starts[i] : starts[i] + times[i]])),
             density=float(count[i]) / its.n_positions,
             weaker=float(weaker[i]),
-            bits=float(bits[i]),
+            spread=float(spread[i]),
+            peak=float(peak[i]),
         )
-        for i in np.argsort(-bits, kind="stable")[:top]
+        for i in np.argsort(-(peak if by == "peak" else spread), kind="stable")[:top]
     ]
 
 

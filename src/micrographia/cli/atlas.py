@@ -99,7 +99,7 @@ def build(
             scope.basis,
             text,
             folder,
-            name=basis if out is None or basis == "neurons" else Path(basis).name,
+            name=Path(basis).resolve().name,
             config=config,
             workers=n_workers,
             stopped=stopped,
@@ -148,7 +148,17 @@ def show(
         print_json(feature_content(found, opened, tokenizer))
         return
     console = results()
-    console.print(feature_page(found, opened, tokenizer, _width(console), strongest=strongest, per_decile=per_decile))
+    console.print(
+        feature_page(
+            found,
+            opened,
+            tokenizer,
+            _width(console),
+            strongest=strongest,
+            per_decile=per_decile,
+            marked=console.color_system is None,
+        )
+    )
 
 
 @atlas.command
@@ -162,6 +172,9 @@ def find(
         str | None, Parameter(help="The basis of the atlas. Default: the folder it lies in, or those here.")
     ] = None,
     folder: _Atlas = None,
+    by: Annotated[
+        Literal["peak", "spread"], Parameter(help="What comes first: a rare strong firing, or one that is everywhere.")
+    ] = "peak",
     layers: Annotated[tuple[int, ...], Parameter(help="Only these layers.", negative="")] = (),
     top: Annotated[int, Parameter(validator=_POSITIVE, help="How many features to show.")] = 20,
     json: Annotated[bool, Parameter(help="Print them as JSON.", negative="")] = False,
@@ -171,7 +184,7 @@ def find(
     """Find the features that a text makes fire, where, and how much more than other text does; or by what they promote.
 
     micrographia atlas find "The Eiffel Tower is in"
-    micrographia atlas find --file drawing.svg
+    micrographia atlas find --file drawing.svg --by spread
     micrographia atlas find --promotes " Asia"
     """
     from micrographia.cli.features import firing_content, firing_table, promoting_content, promoting_table
@@ -194,7 +207,7 @@ def find(
     said = read_text(file) if file is not None else text or ""
     scope = model_options.open(basis or _basis_of(opened))
     tokens = prompt_options.read(scope, said)
-    firings = fires_on(opened, scope.model, scope.basis, tokens, top=top, layers=layers)
+    firings = fires_on(opened, scope.model, scope.basis, tokens, by=by, top=top, layers=layers)
     if json:
         print_json({"features": [firing_content(each, tokens, opened, scope.model.tokenizer) for each in firings]})
     else:
@@ -266,14 +279,16 @@ def _opened(said: Path | None) -> "Atlas":
 
 
 def _basis_of(opened: "Atlas") -> str:
-    """The basis whose folder an atlas lies in; else what it calls its own."""
+    """The basis whose folder an atlas lies in, or one that has a name."""
     from micrographia.atlas.atlas import BESIDE
+    from micrographia.bases.named import NEURONS, TRANSCODERS
 
-    plan = opened.manifest.plan
-    if plan.basis.kind == "neurons":
-        return "neurons"
-    place = opened.folder.resolve()
-    return str(place.parent) if place.name == BESIDE else plan.basis.name
+    plan, place = opened.manifest.plan, opened.folder.resolve()
+    if plan.basis.name in (NEURONS, TRANSCODERS):
+        return plan.basis.name
+    if place.name != BESIDE:
+        raise CallError(f"{opened.folder} does not lie in its basis's folder: say where that is, --basis DIR")
+    return str(place.parent)
 
 
 def _tokenizer(opened: "Atlas", options: ModelOptions) -> "Tokenizer":

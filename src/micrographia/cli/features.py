@@ -1,7 +1,8 @@
 """How features of an atlas look in a terminal, and what they are as JSON."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
@@ -28,13 +29,22 @@ __all__ = [
 _BARS = " ▁▂▃▄▅▆▇█"
 _HEIGHT = 4
 _FEW = 6
+_AROUND = 40
 _LONGEST = 16
 
 
 def feature_page(
-    feature: Feature, atlas: "Atlas", tokenizer: "Tokenizer", width: int, *, strongest: int, per_decile: int
+    feature: Feature,
+    atlas: "Atlas",
+    tokenizer: "Tokenizer",
+    width: int,
+    *,
+    strongest: int,
+    per_decile: int,
+    marked: bool,
 ) -> RenderableType:
-    """All that is worth a screen of one feature."""
+    """All that is worth a screen of one feature; `marked` sets off the active token where colours do not."""
+    lines = _Lines(feature, atlas, tokenizer, width, marked)
     head = Text.assemble(
         (f"{feature.layer}/{feature.index}", "bold cyan"),
         f"  active at {_percent(feature.density)} of {feature.n_positions:,} positions ({feature.count:,})",
@@ -53,8 +63,8 @@ def feature_page(
         *_tokens(feature, tokenizer, width),
         *_effects(feature, tokenizer, width),
         Text(),
-        *_strongest(feature, tokenizer, width, strongest),
-        *_by_decile(feature, tokenizer, width, per_decile),
+        *_strongest(lines, strongest),
+        *_by_decile(lines, per_decile),
     )
 
 
@@ -79,7 +89,7 @@ def _histogram(feature: Feature, width: int) -> Iterator[Text]:
 
 
 def _tokens(feature: Feature, tokenizer: "Tokenizer", width: int) -> Iterator[Text]:
-    for name, offset in (("on", 0), ("behind", -1), ("before", 1)):
+    for name, offset in (("previous", -1), ("on", 0), ("next", 1)):
         said = feature.beside(offset, top=_FEW)
         yield _line(name, [(tokenizer.piece(each.token), f"{each.share:.0%}") for each in said], width)
 
@@ -101,42 +111,53 @@ def _line(name: str, pieces: Sequence[tuple[str, str]], width: int) -> Text:
     return line
 
 
-def _strongest(feature: Feature, tokenizer: "Tokenizer", width: int, most: int) -> Iterator[RenderableType]:
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lines:
+    """Examples as lines: the active token in one column, the text around it as far as there is room."""
+
+    feature: Feature
+    atlas: "Atlas"
+    tokenizer: "Tokenizer"
+    width: int
+    marked: bool
+
+    def __call__(self, example: Example) -> Text:
+        tokens, at = self.atlas.text.tokens(example.place, _AROUND, _AROUND)
+        left, active, right = Text(), Text(), Text()
+        for i, token in enumerate(tokens):
+            piece, place = _plain(self.tokenizer.piece(token)), i - at + example.at
+            known = 0 <= place < len(example.activations)
+            style = _style(example.activations[place] if known else 0.0, self.feature.largest)
+            if i == at:
+                active.append(f"«{piece}»" if self.marked else piece, style="bold reverse")
+            else:
+                (left if i < at else right).append(piece, style=style)
+        room = (self.width - 8) // 2
+        over = cell_len(left.plain) - room
+        left = left[over:] if over > 0 else Text(" " * -over).append_text(left)
+        line = Text.assemble((f"{_short(example.activation):>6}  ", "dim"), left, active, right)
+        line.truncate(self.width)
+        return line
+
+
+def _strongest(lines: _Lines, most: int) -> Iterator[RenderableType]:
     if most:
         yield Text("Where it is strongest", style="bold")
-        yield from (_example(each, feature, tokenizer, width) for each in feature.strongest[:most])
+        yield from (lines(each) for each in lines.feature.strongest[:most])
 
 
-def _by_decile(feature: Feature, tokenizer: "Tokenizer", width: int, most: int) -> Iterator[RenderableType]:
+def _by_decile(lines: _Lines, most: int) -> Iterator[RenderableType]:
     if not most:
         return
     yield Text()
     yield Text("A sample, by tenths of its activations", style="bold")
+    feature = lines.feature
     for tenth, examples in reversed(list(enumerate(feature.deciles(), 1))):
         low, high = (feature.quantile(i / DECILES) for i in (tenth - 1, tenth))
         note = "" if len(examples) else "  none in the sample"
         yield Text(f"{tenth:>3}: {_short(low)} to {_short(high)}{note}", style="dim")
-        yield from (_example(each, feature, tokenizer, width) for each in examples[:most])
-
-
-def _example(example: Example, feature: Feature, tokenizer: "Tokenizer", width: int) -> Text:
-    """One line: the active token in one column, the text around it as far as there is room."""
-    pieces = [_plain(tokenizer.piece(token)) for token in example.tokens]
-    room = (width - 8) // 2
-    left, right = Text(), Text()
-    for i, piece in enumerate(pieces):
-        style = _style(example.activations[i], feature.largest)
-        if i == example.at:
-            right.append(piece, style="bold reverse")
-        else:
-            (left if i < example.at else right).append(piece, style=style)
-    line = Text.assemble((f"{_short(example.activation):>6}  ", "dim"))
-    over = cell_len(left.plain) - room
-    left = left[over:] if over > 0 else Text(" " * -over) + left
-    line.append_text(Text(" ") if cell_len(left.plain) < room else Text()).append_text(left)
-    line.append_text(right)
-    line.truncate(width, overflow="ellipsis")
-    return line
+        yield from (lines(each) for each in examples[:most])
 
 
 def _style(activation: float, largest: float) -> str:
@@ -171,7 +192,7 @@ def firing_table(
     if not firings:
         return Text("No feature is active in this text.")
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in ("bits", "feature", "density", "times"):
+    for name in ("peak", "spread", "feature", "density", "times"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("strongest at", "elsewhere on", "promotes"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
@@ -180,15 +201,16 @@ def firing_table(
         position, activation = each.strongest
         where = f"{_cut(inert(prompt.pieces[position]), _LONGEST)} @{position} {_short(activation)}"
         table.add_row(
-            f"{each.bits:.1f}",
+            f"{each.peak:.1f}",
+            f"{each.spread:.0f}",
             Text(f"{each.layer}/{each.index}", style="cyan"),
             _percent(each.density),
             str(len(each.positions)),
             Text(where, style="green"),
-            _some(feature.beside(0, top=3), tokenizer),
-            _some(feature.promoted[:3], tokenizer),
+            _some(feature.beside(0, top=2), tokenizer),
+            _some(feature.promoted[:2], tokenizer),
         )
-    note = "bits: how much more it fires here than in the corpus, by how often and how strongly."
+    note = "In bits, against the corpus. peak: so strong a firing is rare; spread: it fires more often here."
     return Group(table, Text(note, style="dim"))
 
 
@@ -255,7 +277,8 @@ def firing_content(firing: "Firing", prompt: "Prompt", atlas: "Atlas", tokenizer
     return {
         "layer": firing.layer,
         "index": firing.index,
-        "bits": firing.bits,
+        "peak": firing.peak,
+        "spread": firing.spread,
         "density": firing.density,
         "weaker": firing.weaker,
         "positions": [
