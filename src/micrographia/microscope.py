@@ -209,7 +209,7 @@ class Microscope:
         self,
         graph: Graph,
         *,
-        seconds: float = 60,
+        seconds: float = 60.0,
         target: NodeId | str | None = None,
         controls: int = MOST,
         seed: int = 0,

@@ -87,7 +87,7 @@ class Controls:
         activation = torch.where(activation == 0, at_least, activation)
         return activation[:, None] * self._bench.write(layer, features, position, layer)
 
-    def _nearest(self, place: tuple[int, int], one: int, densities: Densities | None) -> Int64[np.ndarray, " feature"]:
+    def _nearest(self, place: tuple[int, int], one: int, densities: Densities | None) -> Int64[np.ndarray, " found"]:
         """Features that may stand in for one: the nearest active ones in an order of chance, then silent ones."""
         layer, position = place
         activation = self._bench.active(layer)[position]
