@@ -2,8 +2,7 @@
 
 A reading is a vector for each position that it looks at. To carry many readings through a block's attention at once,
 everything constant is folded into three arrays: the norms' gains and centring into the matrices, the norms' held
-scales into the pattern. The first positions see so few others that a matrix for each pair, in which the heads of a
-group are one, is less work than all heads and the pattern.
+scales into the pattern.
 """
 
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
+from micrographia.graph.products import multiply
 from micrographia.graph.writers import Layout, Writers, layout_of, writers_of
 from micrographia.model.frozen import Frozen
 from micrographia.model.weights import NormWeights
@@ -24,10 +24,8 @@ __all__ = ["Adjoint", "Block", "Rooms", "adjoint_of", "behind_norm"]
 Rooms: TypeAlias = Callable[[str, int], Tensor]
 """A flat buffer to work in, by its name and its size."""
 
-_NEAR = 2
-"""Positions, at most, that are treated in pairs. A pair costs one head of each group, and position p is in p + 1."""
-_SHORT = 64
-"""Of longer prompts the first positions are too small a part to be treated by themselves."""
+_KEYS = 32
+"""Keys that are done at once, for all queries from the first of them on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +35,8 @@ class Block:
     writers: Writers
     out: Float[Tensor, "d_model head_dim"]
     """From a reading of what attention wrote to a reading of each head's mixed values."""
-    mix: Float[Tensor, "kv_head key group query"]
+    mix: Float[Tensor, "kv_head key query group"]
     """The pattern, over the scales of the norms in front of attention (keys) and behind it (queries)."""
-    near: tuple[Float[Tensor, "_ d_model kv_dim"], ...]
-    """For each of the first positions: from a reading there to readings of the values at each position up to it."""
     back: Float[Tensor, "kv_dim d_model"]
     """From a reading of the values to a reading of the residual."""
     attn_bias: Float[Tensor, "pos d_model"] | None
@@ -51,40 +47,36 @@ class Block:
     def attend(self, state: Float[Tensor, "pos row d_model"], rooms: Rooms) -> Float[Tensor, "pos row kv_dim"]:
         """Readings of what attention wrote, as readings of its values."""
         n_positions, n_rows, d_model = state.shape
-        n_kv, _, group, _ = self.mix.shape
-        n_near, kv_dim = min(len(self.near), n_positions), len(self.back)
-        d_head, far = kv_dim // n_kv, n_positions - n_near
-        values = rooms("values", n_positions * n_rows * kv_dim).view(n_positions, n_rows, kv_dim)
-        if far:
-            z = rooms("mixed", far * n_rows * self.out.shape[1]).view(far * n_rows, -1)
-            torch.mm(state[n_near:].view(-1, d_model), self.out, out=z)
-            heads = rooms("heads", z.numel()).view(n_kv, group, far, n_rows, d_head)
-            heads.copy_(z.view(far, n_rows, n_kv, group, d_head).permute(2, 3, 0, 1, 4))
-            mix = self.mix[:, :n_positions, :, n_near:n_positions].reshape(n_kv, n_positions, -1)
-            y = rooms("mixed", values.numel()).view(n_kv, n_positions, -1)
-            torch.bmm(mix, heads.view(n_kv, group * far, -1), out=y)
-            values.view(n_positions, n_rows, n_kv, d_head).copy_(
-                y.view(n_kv, n_positions, n_rows, d_head).permute(1, 2, 0, 3)
-            )
-        else:
-            values.zero_()
-        for query, maps in enumerate(self.near[:n_near]):
-            for key, one in enumerate(maps):
-                values[key].addmm_(state[query], one)
+        n_kv, _, _, group = self.mix.shape
+        kv_dim, count = len(self.back), n_positions * n_rows
+        d_head = kv_dim // n_kv
+        z = rooms("mixed", count * self.out.shape[1]).view(count, -1)
+        multiply(state.view(-1, d_model), self.out, z)
+        heads = rooms("heads", z.numel()).view(n_kv, n_positions, group, n_rows, d_head)
+        heads.copy_(z.view(n_positions, n_rows, n_kv, group, d_head).permute(2, 0, 3, 1, 4))
+        queries = heads.view(n_kv, n_positions * group, -1)
+        mixed = rooms("mixed", count * kv_dim).view(n_kv, n_positions, -1)
+        for first in range(0, n_positions, _KEYS):
+            keys = slice(first, min(first + _KEYS, n_positions))
+            mix = self.mix[:, keys, first:n_positions].flatten(2)
+            torch.bmm(mix, queries[:, first * group :], out=mixed[:, keys])
+        values = rooms("values", count * kv_dim).view(n_positions, n_rows, kv_dim)
+        by_head = mixed.view(n_kv, n_positions, n_rows, d_head).permute(1, 2, 0, 3)
+        values.view(n_positions, n_rows, n_kv, d_head).copy_(by_head)
         return values
 
     def attend_alone(
         self, vectors: Float[Tensor, "row d_model"], position: Int[Tensor, " row"], n_positions: int
     ) -> Float[Tensor, "pos row kv_dim"]:
         """The same for rows that so far read at one position each."""
-        n_kv, _, group, _ = self.mix.shape
+        n_kv, _, _, group = self.mix.shape
         heads = (vectors @ self.out).view(len(vectors), n_kv, group, -1)
-        mixed = torch.einsum("nkgr,rngd->krnd", self.mix[:, :n_positions, :, position], heads)
-        return mixed.reshape(n_positions, len(vectors), -1)
+        mixed = self.mix[:, :n_positions, position].permute(2, 0, 1, 3) @ heads  # row kv_head key d_head
+        return mixed.permute(2, 0, 1, 3).reshape(n_positions, len(vectors), -1)
 
     def carry(self, state: Float[Tensor, "pos row d_model"], values: Float[Tensor, "pos row kv_dim"]) -> None:
         """Add to readings of the residual behind attention what they read through it."""
-        state.view(-1, state.shape[-1]).addmm_(values.view(-1, values.shape[-1]), self.back)
+        multiply(values.view(-1, values.shape[-1]), self.back, state.view(-1, state.shape[-1]), add=True)
 
     def skipped(self, state: Float[Tensor, "pos row d_model"], room: Tensor) -> Tensor | None:
         """What is read through the skip path beside the features, in the room given."""
@@ -143,7 +135,7 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype, layouts: tuple[
         mix = mix / held.attn_norm_scale
     if held.attn_post_norm_scale is not None:
         mix = mix / held.attn_post_norm_scale.T
-    grouped = mix.reshape(a.n_kv_heads, a.group, *mix.shape[1:]).transpose(1, 2).to(dtype).contiguous()
+    grouped = mix.reshape(a.n_kv_heads, a.group, *mix.shape[1:]).permute(0, 2, 3, 1).to(dtype).contiguous()
     features = found.layers[layer]
     norm = weights.mlp_norm
     skip = None if features.skip is None else _through(norm, features.skip).to(dtype)
@@ -153,25 +145,11 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype, layouts: tuple[
         writers=writers_of(found, layer, _constant(frozen, features), dtype, layouts),
         out=out,
         mix=grouped,
-        near=_near(out, grouped),
         back=back,
         attn_bias=_attn_bias(frozen, layer, dtype),
         skip=skip,
         skip_scale=None if skip is None else (ones if scale is None else 1 / scale).to(dtype)[:, :, None],
     )
-
-
-def _near(
-    out: Float[Tensor, "d_model head_dim"], mix: Float[Tensor, "kv_head key group query"]
-) -> tuple[Float[Tensor, "_ d_model kv_dim"], ...]:
-    n_kv, n_positions, group, _ = mix.shape
-    count = 0 if n_positions > _SHORT else min(group - 1, _NEAR, n_positions)
-    by_head = out.reshape(len(out), n_kv, group, -1)
-
-    def pair(key: int, query: int) -> Tensor:
-        return (by_head * mix[:, key, :, query, None]).sum(2).flatten(1)
-
-    return tuple(torch.stack([pair(key, query) for key in range(query + 1)]) for query in range(count))
 
 
 def _constant(frozen: Frozen, features: LayerFeatures) -> Float[Tensor, "pos d_model"]:

@@ -14,7 +14,7 @@ from micrographia.store import readable_size
 
 __all__ = ["Columns", "Entry", "Folded", "RowBook"]
 
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 16
 """Numbers whose magnitudes are taken at once: they stay in the cache."""
 
 
@@ -44,42 +44,63 @@ class Folded:
 
 
 class Columns:
-    """One layer's columns, for rows in the order in which they came. They lie in pieces, of which each doubles all."""
+    """One layer's columns, for rows in the order in which they came.
 
-    def __init__(self, layout: Layout, like: Tensor) -> None:
+    They lie in pieces. A large piece holds the rows of one block of the sweep, and ends at the last position that these
+    read; small ones are filled one after the other, so that there are few.
+    """
+
+    def __init__(self, layout: Layout, like: Tensor, *, peer: bool = False) -> None:
         self.layout = layout
-        self.bytes = 0
+        self.exact = torch.float64 if like.dtype == torch.float64 else torch.float32
+        """What sums over columns are made in."""
+        self.counted = like.new_ones(layout.width, dtype=self.exact)
+        """0 for what counts nothing in a row's total."""
+        self.constant = None if layout.constants is None else torch.zeros_like(self.counted)
+        """1 for constants."""
+        if layout.constants is not None and self.constant is not None:
+            self.counted[layout.constants] = 0
+            self.constant[layout.constants] = 1
+        if peer and layout.errors is not None:
+            self.counted[layout.errors[0]] = 0
         self._like = like
         self._pieces: list[Tensor] = []
         self._filled: list[int] = []
-        self._rows: list[Int[Tensor, " row"]] = []
+        self._rows = torch.empty(0, dtype=torch.long, device=like.device)
 
-    def room(self, first_row: int, count: int) -> Float[Tensor, "row column"]:
-        """Zeros for so many more rows, whose numbers follow each other."""
-        if not self._pieces or self._filled[-1] + count > len(self._pieces[-1]):
-            size = max(count, sum(self._filled) // 2)
-            self._pieces.append(self._like.new_zeros(size, self.layout.width))
+    def room(self, first_row: int, count: int, n_positions: int) -> Float[Tensor, "row column"]:
+        """Room for so many more rows, whose numbers follow each other; zero where they are not read once."""
+        layout = self.layout
+        width, some = layout.ends[n_positions], max(1, _AT_ONCE // max(1, layout.width))
+        if count >= some:
+            self._pieces.append((self._like.new_empty if layout.once else self._like.new_zeros)(count, width))
+            self._filled.append(0)
+        elif not self._pieces or self._filled[-1] + count > len(self._pieces[-1]):
+            self._pieces.append(self._like.new_zeros(some, layout.width))
             self._filled.append(0)
         start = self._filled[-1]
         self._filled[-1] += count
-        self._rows.append(torch.arange(first_row, first_row + count, device=self._like.device))
-        there = self._pieces[-1][start : start + count]
-        self.bytes += there.numel() * there.element_size()
-        return there
+        self._rows = torch.cat([self._rows, torch.arange(first_row, first_row + count, device=self._like.device)])
+        return self._pieces[-1][start : start + count]
+
+    @property
+    def bytes(self) -> int:
+        """What its rows take."""
+        return sum(piece.numel() for piece in self._filled_pieces()) * self._like.element_size()
 
     def flow(self, parts: Float[Tensor, " row"]) -> Float[Tensor, " feature"]:
         """Σ parts[row] · |A[row, feature]|, in float64."""
         total = torch.zeros(self.layout.width, dtype=torch.float64, device=self._like.device)
-        if self._rows:
-            mine = parts[torch.cat(self._rows)]
-            exact = torch.float64 if self._like.dtype == torch.float64 else torch.float32
-            some = max(1, _AT_ONCE // max(1, self.layout.width))
-            room = torch.empty(some, self.layout.width, dtype=exact, device=self._like.device)
-            small, first = mine.to(exact), 0
+        if len(self._rows):
+            mine = parts[self._rows]
+            some = min(max(1, _AT_ONCE // max(1, self.layout.width)), len(mine))
+            room = torch.empty(some, self.layout.width, dtype=self.exact, device=self._like.device)
+            small, first = mine.to(self.exact), 0
             for piece in self._filled_pieces():
+                width = piece.shape[1]
                 for block in cast("Sequence[Tensor]", piece.split(some)):
-                    magnitudes = room[: len(block)].copy_(block).abs_()
-                    total += small[first : first + len(block)] @ magnitudes
+                    magnitudes = room[: len(block), :width].copy_(block).abs_()
+                    total[:width] += small[first : first + len(block)] @ magnitudes
                     first += len(block)
         return total if self.layout.place is None else total[self.layout.place]
 
@@ -89,30 +110,33 @@ class Columns:
         at = chosen if layout.place is None else layout.place[chosen]
         kept, signed, magnitude, errors = ([self._like.new_zeros(0, n)] for n in (len(at), *[n_positions] * 3))
         for piece in self._filled_pieces():
-            kept.append(piece.index_select(1, at))
+            if layout.constants is not None:
+                _take(piece, layout.constants)
+            kept.append(_take(piece, at))
             if layout.errors is not None:
-                errors.append(piece.index_select(1, layout.errors))
-                piece.index_fill_(1, layout.errors, 0)
+                errors.append(_take(piece, layout.errors))
             if len(chosen) == n_features:
-                nothing = piece.new_zeros(len(piece), n_positions)
-                signed.append(nothing)
-                magnitude.append(nothing)
+                signed.append(piece.new_zeros(len(piece), n_positions))
+                magnitude.append(signed[-1])
             else:
-                piece.index_fill_(1, at, 0)
                 signed.append(layout.by_position(piece))
                 magnitude.append(layout.by_position(piece.abs_()))
-        rows = torch.cat([chosen[:0], *self._rows])
-        self._pieces, self._filled, self._rows, self.bytes = [], [], [], 0
-        return Folded(
-            rows,
-            torch.cat(kept),
-            torch.cat(signed),
-            torch.cat(magnitude),
-            torch.cat(errors) if layout.errors is not None else None,
-        )
+        rows = self._rows
+        self._pieces, self._filled, self._rows = [], [], rows[:0]
+        sums = torch.cat(signed), torch.cat(magnitude)
+        return Folded(rows, torch.cat(kept), *sums, None if layout.errors is None else torch.cat(errors))
 
     def _filled_pieces(self) -> list[Float[Tensor, "row column"]]:
         return [piece[:filled] for piece, filled in zip(self._pieces, self._filled, strict=True)]
+
+
+def _take(piece: Float[Tensor, "row column"], columns: Int[Tensor, " chosen"]) -> Float[Tensor, "row chosen"]:
+    """Some columns, in ascending order; 0 for those behind the end of a piece. They are 0 there afterwards."""
+    taken = piece.new_zeros(len(piece), len(columns))
+    inside = columns[: int((columns < piece.shape[1]).sum())]
+    taken[:, : len(inside)] = piece.index_select(1, inside)
+    piece.index_fill_(1, inside, 0)
+    return taken
 
 
 class RowBook:
@@ -125,7 +149,7 @@ class RowBook:
 
         With `peer`, errors at the first position and the bias count nothing in a row's total.
         """
-        self.columns = [Columns(layout, like) for layout in layouts]
+        self.columns = [Columns(layout, like, peer=peer) for layout in layouts]
         self.peer = peer
         self.like = like
         self.layer = self.index = torch.empty(0, dtype=torch.long, device=like.device)
@@ -135,7 +159,7 @@ class RowBook:
         """Σ |A| over the complete row."""
         self._tokens: list[Tensor] = []
         self._bias: list[Tensor] = []
-        self._limit = limit
+        self._limit, self._held = limit, 0
 
     @property
     def n_rows(self) -> int:
@@ -150,25 +174,30 @@ class RowBook:
         """All that is constant: what the sweep found, and each row's own."""
         return torch.cat(self._bias)
 
-    def room(self, layer: int, first_row: int, count: int) -> Float[Tensor, "row column"]:
-        """Where new rows have a layer's columns."""
-        there = self.columns[layer].room(first_row, count)
-        if self._limit is not None and (held := sum(columns.bytes for columns in self.columns)) > self._limit:
+    def room(self, layer: int, first_row: int, count: int, n_positions: int) -> Float[Tensor, "row column"]:
+        """Where new rows, which read so many positions, have a layer's columns."""
+        there = self.columns[layer].room(first_row, count, n_positions)
+        self._held += there.numel() * there.element_size()
+        if self._limit is not None and self._held > self._limit:
             raise WorkError(
-                f"The rows of these features lie higher than was foreseen and need more than {readable_size(held)}, of "
-                f"which {readable_size(self._limit)} may be used. Ask for fewer features, or give more memory."
+                f"The rows of these features lie higher than was foreseen: they need more than "
+                f"{readable_size(self._limit)}, which may be used. Ask for fewer features, or give more memory."
             )
         return there
 
+    def fold(self, layer: int, chosen: Int[Tensor, " chosen"], n_features: int) -> Folded:
+        """A layer's columns after the choice; their memory is given back."""
+        held = self.columns[layer].bytes
+        folded = self.columns[layer].fold(chosen, n_features)
+        self._held -= held
+        return folded
+
     def close(self, layer: int, columns: Float[Tensor, "row column"], entry: Entry, rows: slice) -> None:
         """What is known of rows when all writers of a layer's columns have been read: sums of magnitudes, constants."""
-        layout = self.columns[layer].layout
-        if layout.constants is not None:
-            entry.bias[rows] += columns.index_select(1, layout.constants).sum(1).to(entry.bias.dtype)
-            columns.index_fill_(1, layout.constants, 0)
-        entry.total[rows] += columns.abs().sum(1, dtype=torch.float64)
-        if self.peer and layout.errors is not None:
-            entry.total[rows] -= columns[:, layout.errors[0]].abs().double()
+        here = self.columns[layer]
+        if here.constant is not None:
+            entry.bias[rows] += columns.to(here.exact) @ here.constant[: columns.shape[1]]
+        entry.total[rows] += columns.abs().to(here.exact) @ here.counted[: columns.shape[1]]
 
     def add(
         self, entry: Entry, layer: Int[Tensor, " row"], index: Int[Tensor, " row"], own_bias: Float[Tensor, " row"]

@@ -17,9 +17,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.graph.adjoint import Adjoint, Block
+from micrographia.graph.products import ROUNDED
 from micrographia.graph.rowbook import Entry, RowBook
 
 __all__ = ["Readings", "Sweeper", "split"]
+
+_OVERHEAD = 60
+"""Pairs of row and position whose attention costs as much as one more block."""
+_WORTH = 96
+"""Pairs of row and position whose first attention is worth treating by itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,11 +83,15 @@ def split(stage: Int[Tensor, " row"], position: Int[Tensor, " row"], size: int, 
 class Sweeper:
     """Carries readings down through one frozen run. It keeps its buffers from block to block."""
 
-    def __init__(self, adjoint: Adjoint, *, block_size: int = 2048, overhead: int = 100) -> None:
+    def __init__(self, adjoint: Adjoint, *, block_size: int = 2048, overhead: int | None = None) -> None:
+        """`block_size` and `overhead` are those of `split`; a pair that reads many writers costs more than others."""
         self.adjoint = adjoint
         self.block_size = block_size
-        self.overhead = overhead
+        attention = adjoint.blocks[0].out.shape[1] + len(adjoint.blocks[0].back)
+        read = sum(layout.width for layout in adjoint.layouts) / (adjoint.n_positions * adjoint.n_layers)
+        self.overhead = round(_OVERHEAD * attention / (attention + read)) if overhead is None else overhead
         self._buffers: dict[str, Tensor] = {}
+        self._more = ROUNDED * max(adjoint.blocks[0].out.shape)
         by_position = [adjoint.embed @ adjoint.blocks[0].back.T, adjoint.embed]
         self._tokens = tuple(part[:, :, None] for part in by_position)
         """Each token's vector: as a head's values below the last attention, and as it is."""
@@ -133,7 +143,7 @@ class Sweeper:
         """A buffer of this size, which keeps its memory warm from one block to the next."""
         there = self._buffers.get(name)
         if there is None or len(there) < size:
-            there = self._buffers[name] = self.adjoint.embed.new_empty(size)
+            there = self._buffers[name] = self.adjoint.embed.new_empty(size + self._more)
         return there[:size]
 
 
@@ -185,7 +195,9 @@ class _Descent:
         """Where the rows that are there have their columns of a layer; all that will see it get theirs at once."""
         if source not in self._columns:
             count = self._state.live(2 * source + 2)
-            self._columns[source] = self._book.room(source, self._book.n_rows + self._rows.start, count)
+            self._columns[source] = self._book.room(
+                source, self._book.n_rows + self._rows.start, count, self._state.n_positions
+            )
         return self._columns[source][: self._state.n_live]
 
     def _attend(self, layer: int, block: Block) -> None:
@@ -249,7 +261,7 @@ class _State:
         self._live = cast("list[int]", torch.bincount(tops, minlength=n_stages).flip(0).cumsum(0).flip(0).tolist())
         order = torch.argsort(readings.stage, stable=True)
         ends = cast("list[int]", torch.bincount(readings.stage, minlength=n_stages).cumsum(0).tolist())
-        self._at = [order[first:end] for first, end in pairwise([0, *ends])]
+        self._at = [order[first:end] if end > first else None for first, end in pairwise([0, *ends])]
         self.now = self._view(0)
         self.inject(2 * adjoint.n_layers)
 
@@ -264,20 +276,22 @@ class _State:
     def readings_at(self, stage: int) -> tuple[Tensor, Tensor, Float[Tensor, "new d_model"]]:
         """Row, position and vector of what begins at a stage."""
         r, mine = self._readings, self._at[stage]
+        if mine is None:
+            return r.row[:0], r.position[:0], r.vectors[:0]
         return r.row[mine], r.position[mine], r.vectors[mine].to(self._dtype)
 
     def arriving(self, stage: int) -> tuple[Float[Tensor, "new d_model"], Tensor] | None:
-        """Vectors and positions of the rows that begin at a stage; None if other readings begin there, too."""
-        row, position, vectors = self.readings_at(stage)
-        new = self._live[stage] - self.n_live
-        if len(row) != new:
+        """Vectors and positions of the rows that begin at a stage; None if others begin there, too, or they are few."""
+        new, mine = self._live[stage] - self.n_live, self._at[stage]
+        if mine is not None and (len(mine) != new or new * self.n_positions < _WORTH):
             return None
+        row, position, vectors = self.readings_at(stage)
         order = torch.argsort(row)
         return vectors[order], position[order]
 
     def inject(self, stage: int) -> None:
         """Let in the rows that begin here, and add every reading of this stage."""
-        if not len(self._at[stage]):
+        if self._at[stage] is None:
             return
         n_new = self._live[stage] - self.n_live
         if n_new:

@@ -111,7 +111,7 @@ class Work:
         self._chosen = [flags.nonzero()[:, 0] for flags in cast("Sequence[Tensor]", ranking.seen.split(self._counts))]
 
     def _fold(self, layer: int) -> Folded:
-        return self._book.columns[layer].fold(self._chosen[layer], self._counts[layer])
+        return self._book.fold(layer, self._chosen[layer], self._counts[layer])
 
     # ------------------------------------------------------------ rows
 

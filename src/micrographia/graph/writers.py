@@ -19,7 +19,7 @@ from micrographia.ids import Layer
 
 __all__ = ["DenseWriters", "Layout", "Run", "SparseWriters", "Writers", "layout_of", "writers_of"]
 
-_WASTE = 32
+_WASTE = 96
 """Padding that is cheaper than one more product of small matrices."""
 _LEADING = 2
 """At each position a constant, then an error, then features."""
@@ -50,16 +50,23 @@ class Layout:
     """The column of each active feature; None where features alone have columns, in their own order."""
     constants: Int[Tensor, " pos"] | None
     errors: Int[Tensor, " pos"] | None
+    once: bool
+    """Whether its sources write to one layer only."""
 
     @property
     def width(self) -> int:
         return self.ends[-1]
 
     def by_position(self, columns: Float[Tensor, "row column"]) -> Float[Tensor, "row pos"]:
-        """The sums over the columns at each position."""
-        return torch.cat(
-            [columns[:, run.start :][:, : _size(run)].unflatten(1, (-1, run.each)).sum(2) for run in self.runs], 1
-        )
+        """The sums over the columns at each position, and 0 at positions behind those that have columns here."""
+        sums = columns.new_zeros(len(columns), len(self.ends) - 1)
+        for run in self.runs:
+            if run.start >= columns.shape[1]:
+                break
+            there = columns[:, run.start : run.start + _size(run)]
+            count = there.shape[1] // run.each
+            sums[:, run.first : run.first + count] = there.view(len(there), count, run.each).sum(2)
+        return sums
 
 
 @runtime_checkable
@@ -74,8 +81,8 @@ class Writers(Protocol):
     def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> Float[Tensor, " row"] | None: ...
 
 
-_Part: TypeAlias = tuple[int, tuple[tuple[Run, Tensor], ...]]
-"""A source layer; for each run of its layout, what its sources write: [pos column d_model]."""
+_Part: TypeAlias = tuple[int, bool, tuple[tuple[Run, Tensor], ...]]
+"""A source layer; whether it is read here only; for each run of its layout, what it writes: [pos column d_model]."""
 
 
 @final
@@ -84,12 +91,10 @@ class SparseWriters:
     """The error, the constant and features of one or several layers."""
 
     parts: tuple[_Part, ...]
-    only: bool
-    """Whether each of these sources writes to no other layer."""
 
     def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> None:
         n_positions, n_rows, _ = state.shape
-        for source, runs in self.parts:
+        for source, once, runs in self.parts:
             there = room(source)
             for run, vectors in runs:
                 count = min(run.end, n_positions) - run.first
@@ -98,7 +103,7 @@ class SparseWriters:
                 columns = there[:, run.start : run.start + count * run.each]
                 out = columns.view(n_rows, count, run.each).transpose(0, 1)
                 now, written = state[run.first : run.first + count], vectors[:count].transpose(1, 2)
-                torch.baddbmm(out, now, written, beta=0 if self.only else 1, out=out)
+                torch.baddbmm(out, now, written, beta=int(not once), out=out)
 
 
 @final
@@ -131,14 +136,15 @@ def layout_of(found: Decomposition, layer: int) -> Layout:
     if _is_dense(found, layer):
         each = len(features.feature) // n_positions
         ends = tuple(each * p for p in range(n_positions + 1))
-        return Layout((Run(0, n_positions, each, 0),), ends, None, None, None)
+        return Layout((Run(0, n_positions, each, 0),), ends, None, None, None, once=True)
     count = torch.bincount(features.position, minlength=n_positions)
     runs = _runs([_LEADING + n for n in cast("list[int]", count.tolist())])
     widths = [run.each for run in runs for _ in range(run.first, run.end)]
     ends = (0, *accumulate(widths))
     first = torch.tensor(ends[:-1], device=count.device)
     nth = torch.arange(len(features.position), device=count.device) - (count.cumsum(0) - count)[features.position]
-    return Layout(runs, ends, first[features.position] + _LEADING + nth, first, first + 1)
+    place = first[features.position] + _LEADING + nth
+    return Layout(runs, ends, place, first, first + 1, once=len(features.writes) <= 1)
 
 
 def writers_of(
@@ -159,12 +165,13 @@ def writers_of(
             (activation if term.scale is None else activation / term.scale).to(dtype),
             constant.to(dtype) if bool(constant.any()) else None,
         )
-    sources = [source for source in found.layers[:layer] if features.layer in source.writes]
-    parts: list[_Part] = [
-        (source.layer, _gathered(source, features.layer, layouts[source.layer], None, dtype)) for source in sources
-    ]
-    parts.append((layer, _gathered(features, features.layer, layouts[layer], constant, dtype)))
-    return SparseWriters(tuple(parts), only=not sources and len(features.writes) <= 1)
+    parts: list[_Part] = []
+    for number, source in enumerate(found.layers[: layer + 1]):
+        if number == layer or features.layer in source.writes:
+            own = constant if number == layer else None
+            runs = _gathered(source, features.layer, layouts[number], own, dtype)
+            parts.append((number, layouts[number].once, runs))
+    return SparseWriters(tuple(parts))
 
 
 def _is_dense(found: Decomposition, layer: int) -> bool:
