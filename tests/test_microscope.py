@@ -144,3 +144,36 @@ def test_a_target_that_contradicts_itself_is_refused(scope: mg.Microscope) -> No
         scope.trace(PROMPT, target=Tokens(("t5", "t6")), position=1)
     with pytest.raises(CallError, match="There is no position 4: this prompt has 4 tokens, at 0 to 3"):
         scope.answers(PROMPT, position=4)
+
+
+# ---------------------------------------------------------------- evidence
+
+
+def test_what_if_takes_words_or_an_intervention(scope: mg.Microscope) -> None:
+    from micrographia.evidence.interventions import Change, Head, Intervention, Iterative, Step
+
+    words = scope.what_if(PROMPT, "head.1.2@-1=x0", tokens=["t9"])
+    value = scope.what_if(PROMPT, Intervention((Step(Head(1, 2, 3), Change("scale", 0.0)),)), tokens=[9])
+    assert words.words == value.words
+    assert 9 in {word.token for word in words.words}
+    logits = scope.model.run(PROMPT, edit=mg.at("z.1", heads=[2], positions=[-1]).zero()).logits[0, -1]
+    assert words.words[0].after == pytest.approx(float(logits.softmax(-1)[words.words[0].token]), abs=1e-12)
+    with pytest.raises(CallError, match="says no change"):
+        scope.what_if(PROMPT, "nothing")
+    assert scope.what_if(PROMPT, "0.7@2=1", mode=Iterative()).mode == Iterative()
+
+
+def test_the_claims_of_a_graph_are_tested_and_kept_where_a_folder_is_named(
+    scope: mg.Microscope, tmp_path: Path
+) -> None:
+    graph = scope.trace(PROMPT, target="t5", max_nodes=30)
+    found = scope.test(graph, controls=20)
+    assert {one.judgement.verdict for one in found.tested} <= {"confirmed", "refuted", "untested"}
+    assert len(found.measured) == len(found.claims) > 2
+    graph.save(tmp_path / "graph")
+    kept = scope.test(graph, controls=20, folder=tmp_path / "graph")
+    assert kept.measured.keys() == found.measured.keys()
+    again = scope.test(graph, controls=20, seed=9, folder=tmp_path / "graph")
+    assert (again.measured, again.seed) == (kept.measured, 0), "nothing was left to do"
+    with pytest.raises(CallError, match=r"evidence on target\.0, not on target\.1"):
+        scope.test(graph, target="target.1", folder=tmp_path / "graph")

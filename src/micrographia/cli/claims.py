@@ -25,7 +25,7 @@ def claims(
     seconds: Annotated[
         float,
         Parameter(validator=validators.Number(gt=0), help="How long to test, the strongest claims first."),
-    ] = 60,
+    ] = 60.0,
     basis: Annotated[
         str | None,
         Parameter(help="The basis that the graph was traced in. Default: neurons, or those that come along."),
