@@ -127,6 +127,14 @@ def test_it_is_exported_once(to: str, ask, tmp_path: Path) -> None:
         }
 
 
+def test_it_is_made_smaller(call: Call, place: Path, tmp_path: Path) -> None:
+    given = ("atlas", "thin", str(tmp_path / "small"), "--atlas", str(place / "basis"), "--before", "0")
+    assert "80 features in 2 layers" in call(*given, "--after", "0", "--sample", "3").result()
+    config = Atlas.open(tmp_path / "small").manifest.plan.config
+    assert (config.sample, config.strongest, config.before) == (3, 4, 0)
+    assert "sample 20 → 30" in call(*given[:2], str(tmp_path / "big"), *given[3:5], "--sample", "30").complaint(2)
+
+
 def test_bad_calls_get_one_sentence(ask, call: Call, place: Path, folder: Path, tmp_path: Path, monkeypatch) -> None:
     assert "features 0 to 39; there is no 40" in ask("show", "0/40").complaint(2)
     assert "no layer 1; it has: 0, 2" in ask("show", "1/4").complaint(2)

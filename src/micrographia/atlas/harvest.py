@@ -30,7 +30,7 @@ from micrographia.model.weights import Weights
 __all__ = ["Harvest", "Job", "blocks_in", "layer_of_part", "look", "parts_in"]
 
 _BLOCKS = "blocks"
-Tell: TypeAlias = Callable[[int], object]
+_Tell: TypeAlias = Callable[[int], object]
 """Told the number of each block that is done."""
 
 
@@ -91,7 +91,7 @@ class Harvest:
             for watch in job.watches
         }
 
-    def read(self, blocks: Iterable[int], *, stopped: Callable[[], bool], tell: Tell) -> None:
+    def read(self, blocks: Iterable[int], *, stopped: Callable[[], bool], tell: _Tell) -> None:
         """Take in blocks until there are no more or it is stopped, and write down what there is."""
         since, unsaved = time.monotonic(), False
         for number in blocks:

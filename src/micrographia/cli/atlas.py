@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from micrographia.atlas.plan import AtlasConfig, AtlasManifest
     from micrographia.model.tokens import Tokenizer
 
-__all__ = ["AtlasChoices", "atlas", "build", "export", "find", "import_cache", "show"]
+__all__ = ["AtlasChoices", "atlas", "build", "export", "find", "import_cache", "show", "thin"]
 
 _POSITIVE = validators.Number(gte=1)
 _NATURAL = validators.Number(gte=0)
@@ -53,11 +53,13 @@ class AtlasChoices:
     promoted: Annotated[int | None, Parameter(validator=_POSITIVE, help="Promoted tokens kept per feature.")] = None
     seed: Annotated[int | None, Parameter(help="Decides which text is read, and the random places.")] = None
 
-    def config(self) -> "AtlasConfig":
+    def config(self, base: "AtlasConfig | None" = None) -> "AtlasConfig":
+        """These choices, and where nothing is said those of another atlas, or the defaults."""
         from micrographia.atlas.plan import AtlasConfig
 
         said = {field.name: getattr(self, field.name) for field in fields(self)}
-        return AtlasConfig.model_validate({key: value for key, value in said.items() if value is not None})
+        given = {key: value for key, value in said.items() if value is not None}
+        return AtlasConfig.model_validate(({} if base is None else base.model_dump()) | given)
 
 
 @atlas.command
@@ -233,6 +235,25 @@ def export(
     with progress() as report:
         export_atlas(opened, _tokenizer(opened, model_options), to, out, report)
     results().print(inert(f"Written: {out}"))
+
+
+@atlas.command
+def thin(
+    out: Annotated[Path, Parameter(help="The folder to make.")],
+    /,
+    *,
+    folder: _Atlas = None,
+    choices: AtlasChoices = AtlasChoices(),
+) -> None:
+    """Make a smaller atlas of a larger one: what building it with smaller choices would give.
+
+    micrographia atlas thin small --strongest 4 --sample 8 --before 0 --after 0 --promoted 5
+    """
+    from micrographia.atlas.thin import thin as thinned
+
+    opened = _opened(folder)
+    manifest = thinned(opened, out, choices.config(opened.manifest.plan.config))
+    _print_manifest(results(), out, manifest)
 
 
 @atlas.command(name="import")
