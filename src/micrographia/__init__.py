@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from micrographia.atlas.atlas import Atlas
     from micrographia.errors import MicrographiaError
     from micrographia.microscope import Microscope, open
     from micrographia.model.edits import At, Edit, at
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "At",
+    "Atlas",
     "Edit",
     "MicrographiaError",
     "Microscope",
@@ -38,6 +40,7 @@ __all__ = [
 
 _HOME = {
     "At": "model.edits",
+    "Atlas": "atlas.atlas",
     "Edit": "model.edits",
     "MicrographiaError": "errors",
     "Microscope": "microscope",

@@ -198,6 +198,14 @@ def test_other_choices_do_not_go_on(llama: Model, basis: Basis, corpus: Corpus, 
         build_atlas(llama, Neurons(), corpus, folder, config=SMALL)
 
 
+def test_a_plan_of_another_version_is_refused(llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path) -> None:
+    build_atlas(llama, basis, corpus, tmp_path / "atlas", config=SMALL, stopped=lambda: True)
+    plan = building_folder(tmp_path / "atlas") / "plan.json"
+    plan.write_text(plan.read_text().replace('"schema_version": 1', '"schema_version": 7'))
+    with pytest.raises(WorkError, match="schema version 7"):
+        build_atlas(llama, basis, corpus, tmp_path / "atlas", config=SMALL)
+
+
 def test_what_cannot_begin_gets_one_sentence(llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path) -> None:
     def build(basis: Basis = basis, folder: Path = tmp_path / "a", workers: int = 1, **changed: int) -> None:
         build_atlas(llama, basis, corpus, folder, config=SMALL.model_copy(update=changed), workers=workers)

@@ -5,6 +5,7 @@ have written down. The same call goes on from there after it was stopped or kill
 are joined layer by layer, and the finished folder appears under its name at once.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,11 @@ def building_folder(folder: Path) -> Path:
 def begun_dtype(folder: Path) -> str | None:
     """The dtype of the model that an atlas was begun with, if one was."""
     path = building_folder(folder) / _PLAN
-    return Plan.model_validate_json(path.read_bytes()).dtype if path.is_file() else None
+    return _begun(path).dtype if path.is_file() else None
+
+
+def _begun(path: Path) -> Plan:
+    return store.record_of(json.loads(path.read_bytes()), Plan, path, remedy=store.removal_line(path.parent))
 
 
 def _lock(place: Path) -> Path:
@@ -136,7 +141,7 @@ class _Work:
         """The plan that was written down, if it is this one; else a new one, and the text."""
         path = self.place / _PLAN
         if path.is_file():
-            found = Plan.model_validate_json(path.read_bytes())
+            found = _begun(path)
             self._check_same(found)
             return found
         shutil.rmtree(self.place, ignore_errors=True)

@@ -94,7 +94,8 @@ class NeuronWatch:
         return len(self.write_norms)
 
     def __call__(self, act: Float[Tensor, "window pos neuron"], span: Span, /) -> Active:
-        least = (self.bound / self.write_norms.double().clamp(min=1e-30)).clamp(max=torch.finfo(act.dtype).max)
+        norms = self.write_norms.to(torch.promote_types(act.dtype, torch.float32)).clamp(min=1e-30)
+        least = (self.bound / norms).clamp(max=torch.finfo(act.dtype).max)
         _check_finite(act, self.site)
         dense = act[:, 1:].flatten(0, 1)
         return _active(dense, least.to(act.dtype), act.shape[1] - 1, self.exponent, span, self.site, signed=True)
@@ -160,7 +161,7 @@ def _active(
 
 def _check_finite(values: Float[Tensor, "*shape"], site: Site) -> None:
     """A sum is as good as a look at each number, and takes one pass."""
-    if not values.sum(dtype=torch.float64).isfinite():
+    if not values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).isfinite():
         raise WorkError(f"What is computed at {site} is no number. Open the model in float32: --dtype float32.")
 
 
