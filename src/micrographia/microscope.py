@@ -12,7 +12,8 @@ from micrographia.evidence.evidence import Evidence
 from micrographia.evidence.files import load_evidence, save_evidence
 from micrographia.evidence.interventions import Intervention, Mode
 from micrographia.evidence.notation import read_intervention
-from micrographia.evidence.testing import MOST, Experiment
+from micrographia.evidence.testing import Experiment
+from micrographia.evidence.verdicts import MOST
 from micrographia.evidence.whatif import WhatIf, what_if
 from micrographia.graph.build import graph_of
 from micrographia.graph.graph import Graph

@@ -35,7 +35,7 @@ def claims(
     ] = None,
     controls: Annotated[
         int, Parameter(validator=validators.Number(gte=20), help="Controls of each claim, at most.")
-    ] = 99,
+    ] = 199,
     seed: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**63), help="Which controls are drawn.")] = 0,
     anew: Annotated[bool, Parameter(help="Forget what was measured before.", negative="")] = False,
     top: Annotated[

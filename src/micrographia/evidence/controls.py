@@ -17,15 +17,13 @@ from torch import Tensor
 
 from micrographia.evidence.bench import Bench
 from micrographia.evidence.placing import Placed
-from micrographia.evidence.verdicts import FEWEST
+from micrographia.evidence.verdicts import FEWEST, MOST
 from micrographia.graph.nodes import NodeId
 
 __all__ = ["Controls", "Densities"]
 
 Densities = Mapping[int, Float[Tensor, " feature"]]
 """How often each feature of a layer is active in some text."""
-
-_NEAREST = 100
 
 
 @final
@@ -38,11 +36,14 @@ class Controls:
         members: Sequence[NodeId],
         *,
         shown: Collection[NodeId] = (),
+        nearest: int = MOST,
         seed: int = 0,
         densities: Densities | None = None,
     ) -> None:
-        """`shown` are the features that the graph shows: none of them is a control."""
+        """`shown` are the features that the graph shows: none of them is a control. They are drawn from so many of the
+        nearest."""
         self._bench = bench
+        self._count = nearest
         self._shown = {(node.layer, node.position, node.index) for node in (*shown, *members)}
         self._places: dict[tuple[int, int], list[int]] = {}
         for member in members:
@@ -57,9 +58,9 @@ class Controls:
         }
 
     def __len__(self) -> int:
-        """How many different ones there are, at most; sets of several features can be drawn without end."""
+        """How many different ones there are, at most; of sets there are always enough."""
         [pool, *others] = [pool for pools in self._pools.values() for pool in pools]
-        return len(pool) if not others else 10**9 if min(map(len, [pool, *others])) else 0
+        return len(pool) if not others else self._count if min(map(len, [pool, *others])) else 0
 
     def step(self) -> Placed:
         """The claim itself: its members gone."""
@@ -97,8 +98,8 @@ class Controls:
         if densities is not None:
             far = far + _far(densities[layer][others], densities[layer][one])
         drawn = np.random.default_rng([*self._seed, layer, position, one])
-        nearest = drawn.permutation(others[np.argsort(far, kind="stable")[:_NEAREST]])
-        wanted = (_NEAREST if self._single else FEWEST) - len(nearest)
+        nearest = drawn.permutation(others[np.argsort(far, kind="stable")[: self._count]])
+        wanted = (self._count if self._single else FEWEST) - len(nearest)
         return np.concatenate([nearest, drawn.permutation(silent)[: max(wanted, 0)]])
 
 

@@ -14,15 +14,12 @@ from micrographia.evidence.interventions import Free
 from micrographia.evidence.placing import Placed
 from micrographia.evidence.readout import readout_of
 from micrographia.evidence.rows import run_rows
-from micrographia.evidence.verdicts import ENOUGH, FEWEST
+from micrographia.evidence.verdicts import ENOUGH, FEWEST, MOST
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind, NodeId
 from micrographia.store import Progress, silent
 
-__all__ = ["MOST", "Experiment", "Keep", "check_origin"]
-
-MOST = 99
-"""Controls of one claim, at most: a p-value of .01."""
+__all__ = ["Experiment", "Keep", "check_origin"]
 
 Keep: TypeAlias = Callable[[Evidence], None]
 """What is done with what is known after each batch of controls: it is written down."""
@@ -74,7 +71,7 @@ class Experiment:
         self._check_budget(seconds)
         claims, longest = self.evidence.claims, 0.0
         for number, claim in enumerate(claims):
-            controls = self._controls(claim)
+            controls = self._controls(claim, most)
             while wanted := self._wanted(claim, controls, most):
                 begun = time.perf_counter()
                 if begun - start + longest > seconds:
@@ -98,9 +95,10 @@ class Experiment:
                 f"{needed:.1f} s here: give at least that."
             )
 
-    def _controls(self, claim: Claim) -> Controls:
-        seed = self.evidence.seed
-        return Controls(self.bench, claim.members, shown=self._shown, seed=seed, densities=self._densities)
+    def _controls(self, claim: Claim, most: int = MOST) -> Controls:
+        """Those of a smaller number are the first of a larger one, as far as it is not above the usual."""
+        nearest, seed, densities = max(most, MOST), self.evidence.seed, self._densities
+        return Controls(self.bench, claim.members, shown=self._shown, nearest=nearest, seed=seed, densities=densities)
 
     def _wanted(self, claim: Claim, controls: Controls, most: int) -> int:
         """How many more controls a claim needs now; it is settled when enough of them do as much as it does."""
@@ -110,7 +108,7 @@ class Experiment:
         reached = sum(claim.sign * control >= claim.sign * known.effect for control in known.controls)
         if reached >= ENOUGH and len(known.controls) >= FEWEST:
             return 0
-        return max(min(FEWEST, most - len(known.controls), len(controls) - len(known.controls)), 0)
+        return max(min(FEWEST, min(most, len(controls)) - len(known.controls)), 0)
 
     def _measure(self, claim: Claim, controls: Controls, wanted: int) -> None:
         """Run so many more controls, and the claim itself if it has not been run."""

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-__all__ = ["ENOUGH", "FEWEST", "Judgement", "Verdict", "band", "judge", "p_value", "passing"]
+__all__ = ["ENOUGH", "FEWEST", "MOST", "Judgement", "Verdict", "band", "judge", "p_value", "passing"]
 
 Verdict: TypeAlias = Literal["confirmed", "refuted", "untested"]
 
@@ -25,6 +25,8 @@ FEWEST = 20
 """Controls without which there is no verdict."""
 ENOUGH = 3
 """Controls that do as much as the claim, after which it is settled."""
+MOST = 199
+"""Controls of one claim, at most: a p-value of .005, which is beyond chance where a tenth of the claims have it."""
 
 
 @dataclass(frozen=True, slots=True)
