@@ -2,9 +2,13 @@
 
     python -m benchmarks.attribution [--quick] [--basis FOLDER] [--only settings cells memory curves] [--out FILE]
 
+Each point is written to FILE as soon as it is measured, and what lies there already is not measured again: who is
+interrupted goes on with the same command.
+
 **settings** looks for circuit-tracer's best back end, allocator and batch size; without it those known to be good are
 taken. **cells** traces prompts of several lengths with several numbers of features, both sides in turn, one thread
-each, and compares what comes out: with its own ranking here, the same features and the same edges. **memory** starts a
+each, and compares what comes out: with its own ranking here, the same features and the same edges. Where tokens times
+features are more than `--most`, circuit-tracer takes minutes for a trace and is not asked. **memory** starts a
 process for each figure. **curves** is ours alone, over more lengths and numbers, beside the arithmetic that its rows
 need at least.
 
@@ -17,15 +21,17 @@ import argparse
 import json
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 import micrographia as mg
-from benchmarks.attribution_agreement import Agreement, agreement, our_result, their_result
+from benchmarks.attribution_agreement import agreement, our_result, their_result
 from benchmarks.attribution_inputs import PLACE, peer_basis, peer_model, prompt_of
 from benchmarks.peers.running import Peer
 
@@ -38,9 +44,10 @@ OURS = {
     "ours, highest influence first": {"rule": "reaching", "dtype": "float32"},
     "ours, bfloat16": {"rule": "reaching", "dtype": "bfloat16"},
     "ours, every row": {"rule": "everything", "dtype": "float32"},
-    "ours, every row, bfloat16": {"rule": "everything", "dtype": "bfloat16"},
 }
 SOME, EVERY = tuple(OURS)[:3], tuple(OURS)[3:]
+SHORT = 64
+"""Tokens up to which circuit-tracer's batch sizes are tried on as many features as asked; on a quarter above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,31 @@ class Memory:
     what: str
     peak: float
     on_top: float
+
+
+class Points:
+    """What has been measured, by name; each point is on the disk before the next one is begun."""
+
+    def __init__(self, file: Path | None, facts: dict[str, object]) -> None:
+        self.file = file
+        self.all: dict[str, object] = {"facts": facts}
+        if file is not None and file.exists():
+            there = json.loads(file.read_text())
+            if there.get("facts") != facts:
+                raise SystemExit(
+                    f"{file} was measured with {there.get('facts')}, not with {facts}. Choose another file."
+                )
+            self.all = there
+
+    def get(self, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The point of this name, measured if it is not there."""
+        if name not in self.all:
+            self.all[name] = measured()
+            if self.file is not None:
+                partial = self.file.with_suffix(".partial")
+                partial.write_text(json.dumps(self.all, indent=1))
+                partial.replace(self.file)
+        return cast("dict[str, Any]", self.all[name])
 
 
 class Bench:
@@ -122,22 +154,26 @@ class Bench:
 # ------------------------------------------------------------ circuit-tracer's best settings
 
 
-def best_settings(bench: Bench, chosen: argparse.Namespace) -> tuple[dict[int, Setting], list[dict[str, object]]]:
+def best_settings(bench: Bench, points: Points, chosen: argparse.Namespace) -> dict[int, Setting]:
     """For each length; back ends and allocators are tried on the shortest prompt, batch sizes on all."""
-    tried: list[dict[str, object]] = []
 
     def best(settings: Sequence[Setting], tokens: int) -> Setting:
+        features = chosen.probe if tokens <= SHORT else chosen.probe // 4
         seconds: dict[Setting, float] = {}
         for setting in settings:
-            seconds[setting] = bench.ask(THEIRS, setting, tokens, chosen.probe)["cpu"]
-            tried.append({"tokens": tokens, "features": chosen.probe, **asdict(setting), "cpu": seconds[setting]})
-            print(f"  {tokens} tokens, {chosen.probe} features, {setting}: {seconds[setting]:.1f} s", flush=True)
+            name = f"setting: {tokens} tokens, {features} features, {setting}"
+            point = points.get(
+                name, lambda setting=setting: {"cpu": bench.ask(THEIRS, setting, tokens, features)["cpu"]}
+            )
+            seconds[setting] = point["cpu"]
+            print(f"  {name}: {seconds[setting]:.1f} s", flush=True)
         return min(seconds, key=lambda setting: seconds[setting])
 
     ways = [Setting(backend, keeping) for backend in ("nnsight", "transformerlens") for keeping in (True, False)]
     way = best(ways, min(chosen.tokens))
+    bench.close()
     batches = [replace(way, batch=batch) for batch in chosen.batches]
-    return {tokens: best(batches, tokens) for tokens in chosen.tokens}, tried
+    return {tokens: best(batches, tokens) for tokens in chosen.tokens}
 
 
 # ------------------------------------------------------------ cells
@@ -145,25 +181,31 @@ def best_settings(bench: Bench, chosen: argparse.Namespace) -> tuple[dict[int, S
 
 def cell(
     bench: Bench, setting: Setting, tokens: int, wanted: int | None, chosen: argparse.Namespace
-) -> tuple[list[Figure], dict[str, Agreement]]:
-    """Both sides in turn, until there are rounds enough or circuit-tracer has taken too long to be asked again."""
-    kinds = (THEIRS, *(EVERY if wanted is None else SOME))
+) -> dict[str, object]:
+    """Both sides in turn, until there are rounds enough or a side has taken too long to be asked again."""
+    asked = wanted is None or tokens * wanted <= chosen.most
+    kinds = (*((THEIRS,) if asked else ()), *(EVERY if wanted is None else SOME))
     answers: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     files = {kind: PLACE / f"{number}.safetensors" for number, kind in enumerate(kinds)}
     for number in range(chosen.rounds):
         for kind in kinds:
-            if kind == THEIRS and sum(answer["wall"] for answer in answers[kind]) > chosen.patience:
+            if sum(answer["cpu"] for answer in answers[kind]) > chosen.patience:
                 continue
             save = {} if number else {"save": str(files[kind])}
             answers[kind].append(bench.ask(kind, setting, tokens, wanted, prunings=3, **save))
-    exact, narrow = our_result(files[kinds[-2]]), our_result(files[kinds[-1]])
-    same = {
-        f"{kinds[1]} and {THEIRS}": agreement(their_result(files[THEIRS]), our_result(files[kinds[1]])),
-        f"{kinds[-1]} and float32": agreement(exact, narrow),
-    }
+    same = []
+    if asked:
+        ours = kinds[1]
+        same.append((f"{ours} and {THEIRS}", agreement(their_result(files[THEIRS]), our_result(files[ours]))))
+    if wanted is not None:
+        same.append(("bfloat16 and float32", agreement(our_result(files[kinds[-2]]), our_result(files[kinds[-1]]))))
     for file in files.values():
         file.unlink()
-    return [figure(kind, tokens, wanted, found) for kind, found in answers.items()], same
+    return {
+        "setting": asdict(setting),
+        "figures": [asdict(figure(kind, tokens, wanted, found)) for kind, found in answers.items()],
+        "agreement": [{"tokens": tokens, "wanted": wanted, "what": what, **asdict(one)} for what, one in same],
+    }
 
 
 def figure(what: str, tokens: int, wanted: int | None, answers: Sequence[dict[str, float]]) -> Figure:
@@ -189,25 +231,29 @@ HEAD = (
 )
 
 
-def row(each: Figure, baseline: Figure) -> str:
+def row(each: Figure, baseline: Figure | None) -> str:
+    less, pruned = ("–", "–")
+    if baseline is not None:
+        less, pruned = f"{baseline.cpu / each.cpu:.1f}", f"{baseline.pruning / each.pruning:.1f}"
     return (
         f"| {each.tokens} | {each.active} | {each.features} | {each.what} | {each.cpu:.2f} | {each.low:.2f}–"
-        f"{each.high:.2f} | {each.wall:.2f} | {baseline.cpu / each.cpu:.1f} | {1000 * each.pruning:.1f} | "
-        f"{baseline.pruning / each.pruning:.1f} |"
+        f"{each.high:.2f} | {each.wall:.2f} | {less} | {1000 * each.pruning:.1f} | {pruned} |"
     )
 
 
-def cells(bench: Bench, settings: dict[int, Setting], chosen: argparse.Namespace) -> dict[str, object]:
+def cells(bench: Bench, points: Points, settings: dict[int, Setting], chosen: argparse.Namespace) -> None:
     print("\n" + "\n".join(HEAD))
-    figures: list[Figure] = []
-    same: list[dict[str, object]] = []
+    same: list[dict[str, Any]] = []
     sizes = [(tokens, wanted) for tokens in chosen.tokens for wanted in chosen.features]
     for tokens, wanted in [*sizes, *([] if chosen.quick else [(min(chosen.tokens), None)])]:
-        found, agreed = cell(bench, settings[tokens], tokens, wanted, chosen)
-        for each in found:
-            print(row(each, found[0]), flush=True)
-        figures += found
-        same += [{"tokens": tokens, "wanted": wanted, "what": what, **asdict(one)} for what, one in agreed.items()]
+        name = f"cell: {tokens} tokens, {'all' if wanted is None else wanted} features"
+        found = points.get(name, lambda t=tokens, n=wanted: cell(bench, settings[t], t, n, chosen))
+        figures = [Figure(**each) for each in found["figures"]]
+        for each in figures:
+            print(row(each, figures[0] if figures[0].what == THEIRS else None), flush=True)
+        if figures[0].what != THEIRS:
+            print(f"| {tokens} | | {wanted} | {THEIRS} was not asked: minutes for one trace | | | | | | |")
+        same += found["agreement"]
     bench.close()
     print("\n| tokens | features | what | shared features | largest difference | typical | nodes apart | edges apart |")
     print("|---|---|---|---|---|---|---|---|")
@@ -216,32 +262,36 @@ def cells(bench: Bench, settings: dict[int, Setting], chosen: argparse.Namespace
             f"| {one['tokens']} | {one['features']} | {one['what']} | {one['shared']} | {one['largest']:.1e} | "
             f"{one['typical']:.1e} | {one['nodes_apart']} | {one['edges_apart']} of {one['edges']} |"
         )
-    return {"cells": [asdict(each) for each in figures], "agreement": same}
 
 
 # ------------------------------------------------------------ memory
 
 
-def memory(bench: Bench, settings: dict[int, Setting], chosen: argparse.Namespace) -> list[Memory]:
+def memory(bench: Bench, points: Points, settings: dict[int, Setting], chosen: argparse.Namespace) -> None:
     """A fresh process for each figure, with the C allocator as it is."""
     print("\n| tokens | features | what | peak, MB | of it on top of what is loaded | × less, whole | × less, on top |")
     print("|---|---|---|---|---|---|---|")
-    found: list[Memory] = []
     long = [] if chosen.quick else [(512, 8000)]
     for tokens, wanted in [*((tokens, chosen.probe) for tokens in chosen.memory_tokens), *long]:
-        setting = replace(settings.get(tokens, Setting()), keeping=False)
+        setting = replace(settings.get(tokens, settings[max(chosen.tokens)]), keeping=False)
         both = ("ours, its ranking", "ours, highest influence first")
+        base: Memory | None = None
         for what in both[1:] if (tokens, wanted) in long else (THEIRS, *both):
-            answer = bench.ask(what, setting, tokens, wanted)
-            bench.close()
-            found.append(Memory(tokens, wanted, what, answer["peak_mb"], answer["peak_mb"] - answer["loaded_mb"]))
-            base = next(m for m in found if (m.tokens, m.wanted) == (tokens, wanted))
+            name = f"memory: {tokens} tokens, {wanted} features, {what}"
+            each = Memory(**points.get(name, partial(held, bench, what, setting, tokens, wanted)))
+            base = base or each
             print(
-                f"| {tokens} | {wanted} | {what} | {found[-1].peak:.0f} | {found[-1].on_top:.0f} | "
-                f"{base.peak / found[-1].peak:.1f} | {base.on_top / max(found[-1].on_top, 1):.1f} |",
+                f"| {tokens} | {wanted} | {what} | {each.peak:.0f} | {each.on_top:.0f} | "
+                f"{base.peak / each.peak:.1f} | {base.on_top / max(each.on_top, 1):.1f} |",
                 flush=True,
             )
-    return found
+
+
+def held(bench: Bench, what: str, setting: Setting, tokens: int, wanted: int) -> dict[str, Any]:
+    bench.close()
+    answer = bench.ask(what, setting, tokens, wanted)
+    bench.close()
+    return asdict(Memory(tokens, wanted, what, answer["peak_mb"], answer["peak_mb"] - answer["loaded_mb"]))
 
 
 # ------------------------------------------------------------ curves
@@ -252,61 +302,73 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def curves(bench: Bench, chosen: argparse.Namespace) -> dict[str, object]:
+def curves(bench: Bench, points: Points, chosen: argparse.Namespace) -> None:
     """Ours alone: seconds and memory against length and number of features, and how near the arithmetic they come."""
-    gflops, setting, what = bench.gflops(), Setting(), "ours, highest influence first"
+    setting, what = Setting(), "ours, highest influence first"
+    gflops = points.get("curve: product", lambda: {"gflops": bench.gflops()})["gflops"]
     print(f"\nA large matrix product runs at {gflops:.0f} GFLOP/s here.\n")
     print("| tokens | features | CPU s | ms per row | GFLOP | floor s | × floor | peak, MB |")
     print(f"|{'---|' * 8}")
-    points: list[dict[str, float]] = []
+
+    def point(t: int, n: int) -> dict[str, float]:
+        first = bench.ask(what, setting, t, n)
+        rounds = chosen.rounds if first["cpu"] < chosen.patience / 10 else 1
+        answers = [first, *(bench.ask(what, setting, t, n) for _ in range(1, rounds))]
+        cpu = statistics.median(answer["cpu"] for answer in answers)
+        return {"tokens": t, "features": first["nodes"], "cpu": cpu} | {k: first[k] for k in ("flops", "peak_mb")}
+
+    found: dict[tuple[int, int], dict[str, float]] = {}
     tokens, features = chosen.curve_tokens, chosen.curve_features
     middle = tokens[len(tokens) // 2], features[len(features) // 2]
     for t, n in dict.fromkeys([*((t, middle[1]) for t in tokens), *((middle[0], n) for n in features)]):
-        answers = [bench.ask(what, setting, t, n) for _ in range(chosen.rounds)]
-        cpu, flops = statistics.median(answer["cpu"] for answer in answers), answers[0]["flops"]
-        rows, floor = answers[0]["nodes"], flops / gflops / 1e9
-        point = {"tokens": t, "features": rows, "cpu": cpu, "flops": flops, "peak_mb": answers[0]["peak_mb"]}
-        points.append(point | {"floor": floor, "asked": n})
+        one = found[t, n] = points.get(f"curve: {t} tokens, {n} features", lambda t=t, n=n: point(t, n))
+        floor = one["flops"] / gflops / 1e9
         print(
-            f"| {t} | {rows:.0f} | {cpu:.2f} | {1000 * cpu / rows:.2f} | {flops / 1e9:.0f} | {floor:.2f} | "
-            f"{cpu / floor:.1f} | {point['peak_mb']:.0f} |",
+            f"| {t} | {one['features']:.0f} | {one['cpu']:.2f} | {1000 * one['cpu'] / one['features']:.2f} | "
+            f"{one['flops'] / 1e9:.0f} | {floor:.2f} | {one['cpu'] / floor:.1f} | {one['peak_mb']:.0f} |",
             flush=True,
         )
     bench.close()
-    slopes = {
-        f"{value} against {axis}": exponent([p[axis] for p in line], [p[value] for p in line])
-        for axis, line in (
-            ("tokens", [p for p in points if p["asked"] == middle[1]]),
-            ("features", [p for p in points if p["tokens"] == middle[0]]),
-        )
+    lines = {"tokens": [(t, middle[1]) for t in tokens], "features": [(middle[0], n) for n in features]}
+    slopes = [
+        f"{value} against {axis} {exponent([found[at][axis] for at in line], [found[at][value] for at in line]):.2f}"
+        for axis, line in lines.items()
         for value in ("cpu", "peak_mb")
         if len(line) > 1
-    }
-    print("Exponents: " + ", ".join(f"{name} {slope:.2f}" for name, slope in slopes.items()))
-    return {"gflops": gflops, "points": points, "exponents": slopes}
+    ]
+    print("Exponents: " + ", ".join(slopes))
 
 
 # ------------------------------------------------------------ all of it
 
 
-def measure(chosen: argparse.Namespace) -> dict[str, object]:
+def measure(chosen: argparse.Namespace) -> None:
     bench = Bench(chosen.basis)
     PLACE.mkdir(parents=True, exist_ok=True)
+    machine = {"processor": processor(), "torch": torch.__version__, "threads": 1}
+    points = Points(chosen.out, machine | {"basis": chosen.basis and chosen.basis.name})
     settings = {tokens: Setting(batch=chosen.batches[0]) for tokens in chosen.tokens}
-    results: dict[str, object] = {}
     try:
         if "settings" in chosen.only:
-            settings, results["settings"] = best_settings(bench, chosen)
+            settings = best_settings(bench, points, chosen)
         if "cells" in chosen.only:
-            results |= cells(bench, settings, chosen)
+            cells(bench, points, settings, chosen)
         if "memory" in chosen.only:
-            results["memory"] = [asdict(each) for each in memory(bench, settings, chosen)]
+            memory(bench, points, settings, chosen)
         if "curves" in chosen.only:
-            results["curves"] = curves(bench, chosen)
+            curves(bench, points, chosen)
     finally:
         bench.close()
-    best = {str(tokens): asdict(setting) for tokens, setting in settings.items()}
-    return results | {"basis": chosen.basis and chosen.basis.name, "circuit-tracer": best}
+
+
+def processor() -> str:
+    """Its name, family and model, as Linux tells them: names alone may hide which one it is."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    return ",".join(f"{key}{facts.get(key, ' unknown')}" for key in ("model name", "cpu family", "model"))
 
 
 def arguments() -> argparse.Namespace:
@@ -319,8 +381,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 8, 64])
     parser.add_argument("--probe", type=int, default=500, help="features, where settings and memory are looked at")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--patience", type=float, default=90, help="wall seconds of circuit-tracer in a cell")
-    parser.add_argument("--memory-tokens", type=int, nargs="+", default=[12, 32, 64, 93])
+    parser.add_argument("--patience", type=float, default=40, help="CPU seconds of a side in a cell, before the last")
+    parser.add_argument("--most", type=int, default=70_000, help="tokens × features that circuit-tracer is asked for")
+    parser.add_argument("--memory-tokens", type=int, nargs="+", default=[12, 64])
     parser.add_argument("--curve-tokens", type=int, nargs="+", default=[12, 24, 48, 96, 192, 384])
     parser.add_argument("--curve-features", type=int, nargs="+", default=[250, 500, 1000, 2000, 4000])
     parser.add_argument("--out", type=Path)
@@ -332,13 +395,5 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def main() -> None:
-    chosen = arguments()
-    results = measure(chosen)
-    if chosen.out:
-        machine = {"processor": platform.processor(), "torch": torch.__version__, "threads": 1}
-        chosen.out.write_text(json.dumps({"machine": machine} | results, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    measure(arguments())

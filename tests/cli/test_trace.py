@@ -214,11 +214,11 @@ def test_an_interrupted_trace_leaves_nothing_behind(folder: Path, tmp_path: Path
     code = (
         "import os, signal\n"
         "import micrographia.graph.work as work\n"
-        "keep = work.Work._keep\n"
+        "keep = work.Work._fold\n"
         "def stop(self, *rest):\n"
         "    keep(self, *rest)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "work.Work._keep = stop\n"
+        "work.Work._fold = stop\n"
     )
     out, html = tmp_path / "graph", tmp_path / "x.html"
 

@@ -137,6 +137,32 @@ def test_what_bfloat16_chose_has_the_rows_of_float32(tiny, basis: str, rule: Sel
     assert rough.imbalance().abs().max() <= 1e-4
 
 
+def test_rows_kept_in_bfloat16_while_neurons_are_chosen_come_out_as_they_would_from_every_row(tiny) -> None:
+    """In float32, neurons are ranked by rough columns; edges and folded sums are those of the whole matrix."""
+    for family in ("gemma2", "neox"):
+        model = tiny(family)
+        whole = trace(model, Neurons(), prompt(model), selection=Everything(), dtype="float32")
+        some = trace(model, Neurons(), prompt(model), max_nodes=60, dtype="float32")
+        exact = trace(model, Neurons(), prompt(model), max_nodes=60)
+        assert exact.facts.dtype == "float64"
+        assert len({*map(str, some.nodes)} & {*map(str, exact.nodes)}) >= len(some.nodes) - 3
+        n = whole.nodes.n_features
+        names = {str(node): i for i, node in enumerate(whole.nodes)}
+        columns = torch.tensor([names[str(node)] for node in some.nodes])
+        kept = columns[: some.nodes.n_features]
+        rows = torch.cat([kept, torch.arange(n, whole.n_rows)])
+        size = whole.rows[rows].abs().amax(1)
+        assert ((some.rows - whole.rows[rows][:, columns]).abs().amax(1) / size).max() <= 3e-6
+        left = whole.rows[rows][:, :n].clone()
+        left[:, kept] = 0
+        place = whole.nodes.layer[:n] * whole.nodes.n_positions + whole.nodes.position[:n]
+        signed, gross = (
+            part.new_zeros(len(rows), some.folded[0].numel()).index_add_(1, place, part) for part in (left, left.abs())
+        )
+        assert ((some.folded.flatten(1) - signed).abs().amax(1) / size).max() <= 1e-5
+        assert (some.folded_abs.flatten(1) - gross).abs().max() <= 1e-2 * gross.max()
+
+
 def test_a_prompt_of_one_token_has_a_trace(tiny) -> None:
     model = tiny("gpt2")
     found = trace(model, Neurons(), model.tokenizer.from_ids([4]), max_nodes=5)

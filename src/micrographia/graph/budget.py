@@ -8,6 +8,7 @@ import torch
 from micrographia.bases.basis import Decomposition
 from micrographia.errors import BudgetError, CallError
 from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
+from micrographia.graph.work import is_exact
 from micrographia.graph.writers import layout_of
 from micrographia.model.machine import free_memory
 from micrographia.model.model import Model
@@ -121,12 +122,13 @@ class _Sizes:
         )
         # Features lie in all layers and read only what is below them. Where rows come, and columns go, layer by layer,
         # half of that again is there at once.
+        rough = is_exact(found) and dtype != torch.float64 and not isinstance(rule, Everything)
         held = 0.25 if isinstance(rule, Downward | Everything) else 0.5
         return _Sizes(
             number=size,
             run=run,
             sources=sum(len(one.feature) for one in layers) * 32 + vectors * d_model * size,
-            row=size * sum(widths),
+            row=(2 if rough else size) * sum(widths),
             beside=size * 3 * len(layers) * n_positions,
             held=held,
             n_targets=n_targets,

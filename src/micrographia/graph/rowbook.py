@@ -143,13 +143,20 @@ class RowBook:
     """Rows as they come. Columns stay whole until their layer is folded."""
 
     def __init__(
-        self, layouts: tuple[Layout, ...], like: Tensor, *, peer: bool = False, limit: int | None = None
+        self,
+        layouts: tuple[Layout, ...],
+        like: Tensor,
+        *,
+        kept: torch.dtype | None = None,
+        peer: bool = False,
+        limit: int | None = None,
     ) -> None:
-        """`like` is a tensor of the dtype and the device of rows; `limit` is how many bytes columns may take.
+        """`like` is a tensor of the dtype and the device of rows; `kept` is another dtype in which columns are kept;
+        `limit` is how many bytes they may take.
 
         With `peer`, errors at the first position and the bias count nothing in a row's total.
         """
-        self.columns = [Columns(layout, like, peer=peer) for layout in layouts]
+        self.columns = [Columns(layout, like if kept is None else like.to(kept), peer=peer) for layout in layouts]
         self.peer = peer
         self.like = like
         self.layer = self.index = torch.empty(0, dtype=torch.long, device=like.device)

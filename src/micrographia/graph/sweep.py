@@ -96,8 +96,8 @@ class Sweeper:
         self._tokens = tuple(part[:, :, None] for part in by_position)
         """Each token's vector: as a head's values below the last attention, and as it is."""
 
-    def new_book(self, *, peer: bool = False, limit: int | None = None) -> RowBook:
-        return RowBook(self.adjoint.layouts, self.adjoint.embed[0], peer=peer, limit=limit)
+    def new_book(self, *, kept: torch.dtype | None = None, peer: bool = False, limit: int | None = None) -> RowBook:
+        return RowBook(self.adjoint.layouts, self.adjoint.embed[0], kept=kept, peer=peer, limit=limit)
 
     def rows(self, readings: Readings, book: RowBook) -> Entry:
         """Every edge into every row: columns go to the book, in the order that `row` tells, the rest is given back."""

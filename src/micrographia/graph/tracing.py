@@ -4,7 +4,12 @@ The rows of the targets say how much each feature matters to them directly; feat
 which influence reaches others. When the rule has enough, the columns of features without a row are folded.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from micrographia.bases.basis import Decomposition
 from micrographia.bases.named import BasisChoice, choose_basis
@@ -17,7 +22,7 @@ from micrographia.graph.select import Everything, PeerRanking, Reaching, Selecti
 from micrographia.graph.sweep import Sweeper
 from micrographia.graph.targets import Continuation, Target, TargetRow, difference, following, resolve
 from micrographia.graph.trace import Trace
-from micrographia.graph.work import Work, without_first
+from micrographia.graph.work import Table, Work, is_exact, narrowed, without_first
 from micrographia.model.frozen import freeze
 from micrographia.model.machine import DTYPES
 from micrographia.model.model import Model
@@ -67,8 +72,7 @@ def trace(
         plan = budget.check_rows(found, run, rule, number, len(targets))
         worked_on = without_first(found) if isinstance(rule, PeerRanking) else found
         limit = budget.limit - plan.total + plan.columns
-        work = _worked(worked_on, targets, rule, number, limit, progress)
-        table = work.table()
+        table = _worked(worked_on, targets, rule, number, limit, progress)
     return Trace(
         prompt=tokens,
         targets=targets,
@@ -78,7 +82,9 @@ def trace(
         folded=table.folded,
         folded_abs=table.folded_abs,
         pre=table.pre,
-        facts=facts_of(model, chosen, found, clock, selection=str(rule), dtype=number, n_rows=work.n_rows, plan=plan),
+        facts=facts_of(
+            model, chosen, found, clock, selection=str(rule), dtype=number, n_rows=len(table.row_node), plan=plan
+        ),
     )
 
 
@@ -89,19 +95,44 @@ def _worked(
     number: torch.dtype,
     limit: int,
     progress: Progress,
-) -> Work:
-    """All rows. With bfloat16 they are only ranked by rough rows; those chosen are computed anew in float32."""
-    ranked = None
-    if number == torch.bfloat16 and not isinstance(rule, Everything):
-        ranked = Work(found, targets, rule, Sweeper(adjoint_of(found, number)), limit).select(progress)
-    sweeper = Sweeper(adjoint_of(found, torch.float32 if number == torch.bfloat16 else number))
-    work = Work(found, targets, rule, sweeper, limit)
-    with fast_products(sweeper.trial, f"{sweeper.adjoint.dtype} {found.frozen.anatomy}"):
-        if ranked is None:
-            work.select(progress)
-        else:
-            work.compute(ranked)
-    return work
+) -> Table:
+    """All rows. Where ranking does not need what they hold in the end, those of the chosen features are computed anew.
+
+    With bfloat16 that is everywhere. In an exact basis, which has all neurons at all positions, rows are so long that
+    they are kept in bfloat16 while features are chosen; afterwards all others are one vector at each position.
+    """
+    exact, ranks = is_exact(found), not isinstance(rule, Everything)
+    single = torch.float32 if number == torch.bfloat16 else number
+    if not ranks or number == torch.float64 or (number == torch.float32 and not exact):
+        return _rows(found, targets, rule, single, lambda work: work.select(progress), limit=limit)
+    ranked: list[Int[Tensor, " chosen"]] = []
+    kept = torch.bfloat16 if exact else None
+    rough = _rows(found, targets, rule, number, lambda work: ranked.extend(work.select(progress)), kept, limit)
+    if not exact:
+        return _rows(found, targets, rule, single, lambda work: work.compute(ranked), limit=limit)
+    every = [torch.arange(len(some), device=some.device) for some in ranked]
+    narrow = narrowed(found, ranked)
+    table = _rows(narrow, targets, rule, single, lambda work: work.compute(every), limit=limit)
+    others = table.rows[:, table.nodes.errors].reshape(rough.folded.shape)
+    folded = torch.where(rough.folded_abs > 0, others, 0.0)
+    table.rows[:, table.nodes.errors] = 0
+    return replace(rough, rows=table.rows, folded=folded, folded_abs=torch.maximum(rough.folded_abs, folded.abs()))
+
+
+def _rows(
+    found: Decomposition,
+    targets: tuple[TargetRow, ...],
+    rule: Selection,
+    number: torch.dtype,
+    choose: Callable[[Work], object],
+    kept: torch.dtype | None = None,
+    limit: int | None = None,
+) -> Table:
+    sweeper = Sweeper(adjoint_of(found, number))
+    work = Work(found, targets, rule, sweeper, kept=kept, limit=limit)
+    with fast_products(sweeper.trial, f"{number} {found.frozen.anatomy}"):
+        choose(work)
+    return work.table()
 
 
 def _against(target: Target, against: str | int | None) -> Target:

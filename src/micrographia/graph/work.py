@@ -20,7 +20,7 @@ from micrographia.graph.sweep import Readings, Sweeper
 from micrographia.graph.targets import Injection, TargetRow
 from micrographia.store import Progress, silent
 
-__all__ = ["Table", "Work", "readings_of", "without_first"]
+__all__ = ["Table", "Work", "is_exact", "narrowed", "readings_of", "without_first"]
 
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -46,16 +46,18 @@ class Work:
         targets: Sequence[TargetRow],
         rule: Selection,
         sweeper: Sweeper,
+        *,
+        kept: torch.dtype | None = None,
         limit: int | None = None,
     ) -> None:
-        """`limit` is how many bytes the rows' columns may take."""
+        """`kept` is a dtype for rows' columns, if not that of the sweep; `limit` is how many bytes they may take."""
         self.found = found
         self.targets = tuple(targets)
         self.rule = rule
         self.sweeper = sweeper
         self.n_positions = len(found.frozen.embed)
         self.peer = isinstance(rule, PeerRanking)
-        self._book = sweeper.new_book(peer=self.peer, limit=limit)
+        self._book = sweeper.new_book(kept=kept, peer=self.peer, limit=limit)
         self._counts = [len(layer.feature) for layer in found.layers]
         self._starts = _running(self._counts)
         self._chosen: list[Int[Tensor, " chosen"]] = [layer.position[:0] for layer in found.layers]
@@ -158,11 +160,11 @@ class Work:
         for layer in reversed(range(self.n_layers)):
             one = self._folded.pop(layer, None) or self._fold(layer)
             there = place[one.rows]
-            rows[:, firsts[layer] : firsts[layer + 1]].index_copy_(0, there, one.kept)
-            folded[:, layer].index_copy_(0, there, one.signed)
-            folded_abs[:, layer].index_copy_(0, there, one.magnitude)
+            rows[:, firsts[layer] : firsts[layer + 1]].index_copy_(0, there, one.kept.to(rows.dtype))
+            folded[:, layer].index_copy_(0, there, one.signed.to(rows.dtype))
+            folded_abs[:, layer].index_copy_(0, there, one.magnitude.to(rows.dtype))
             if one.errors is not None:
-                errors[:, layer].index_copy_(0, there, one.errors)
+                errors[:, layer].index_copy_(0, there, one.errors.to(rows.dtype))
         if self.peer:
             folded[:, :, 0] += errors[:, :, 0]
             folded_abs[:, :, 0] += errors[:, :, 0].abs()
@@ -228,20 +230,35 @@ def without_first(found: Decomposition) -> Decomposition:
         for source in found.layers[: features.layer + 1]:
             if features.layer in source.writes:
                 error[0] += source.written(features.layer, len(error))[0]
-        later = features.position > 0
-        reads = tuple(t if t.gain is None else replace(t, gain=t.gain[later]) for t in features.reads)
-        layers.append(
-            replace(
-                features,
-                position=features.position[later],
-                feature=features.feature[later],
-                activation=features.activation[later],
-                reads=reads,
-                read_bias=features.read_bias[later],
-                error=error,
-            )
-        )
+        layers.append(_with_only(features, (features.position > 0).nonzero()[:, 0], error))
     return replace(found, layers=tuple(layers))
+
+
+def is_exact(found: Decomposition) -> bool:
+    """Whether features and constants are all that is written, each at the layer of its own."""
+    return all(one.error is None and one.skip is None and list(one.writes) == [one.layer] for one in found.layers)
+
+
+def narrowed(found: Decomposition, chosen: Sequence[Int[Tensor, " _"]]) -> Decomposition:
+    """With some of each layer's features, of an exact basis; what the others write is the error."""
+    layers: list[LayerFeatures] = []
+    for features, some in zip(found.layers, chosen, strict=True):
+        written = found.frozen.mlp(features.layer) - features.constant
+        one = _with_only(features, some, written)
+        layers.append(replace(one, error=written - one.written(one.layer, len(written))))
+    return replace(found, layers=tuple(layers))
+
+
+def _with_only(features: LayerFeatures, some: Int[Tensor, " chosen"], error: Tensor) -> LayerFeatures:
+    return replace(
+        features,
+        position=features.position[some],
+        feature=features.feature[some],
+        activation=features.activation[some],
+        reads=tuple(t if t.gain is None else replace(t, gain=t.gain[some]) for t in features.reads),
+        read_bias=features.read_bias[some],
+        error=error,
+    )
 
 
 def _percent(progress: Progress, share: float, followed: float) -> None:
