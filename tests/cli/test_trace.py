@@ -167,6 +167,8 @@ def test_files_are_the_graph_its_page_and_its_json(call: Call, folder: Path, tmp
         (("--basis", "transcoders"), 2, "none come along for tiny"),
         (("--memory", "much"), 2, "'much' is no size."),
         (("--memory", "10kB"), 2, "tokens needs"),
+        (("--memory", "10kB"), 2, "give more: --memory"),
+        (("--memory", "130kB", "--basis", "neurons"), 2, "--nodes "),
         (("--nodes", "0"), 2, 'Invalid value "0" for --nodes.'),
         (("--share", "1.5"), 2, 'Invalid value "1.5" for --share.'),
         (("--edge-share", "0"), 2, "for --edge-share. Must be > 0."),
