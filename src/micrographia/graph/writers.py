@@ -17,7 +17,7 @@ from torch import Tensor
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.ids import Layer
 
-__all__ = ["DenseWriters", "Layout", "Run", "SparseWriters", "Writers", "layout_of", "writers_of"]
+__all__ = ["DenseWriters", "Layout", "Room", "Run", "SparseWriters", "Writers", "layout_of", "writers_of"]
 
 _WASTE = 96
 """Padding that is cheaper than one more product of small matrices."""
