@@ -60,7 +60,7 @@ def what_if(
 
     Names are those that trace prints. A change at positions from p on, `@9:`, also holds while tokens are written.
 
-        micrographia what-if "The capital of France is" --change 25.567@5=0 --token " London"
+        micrographia what-if "The capital of France is" --basis neurons --change 25.567@5=0 --token " London"
         micrographia what-if "The capital of France is" --change neuron.25.567@5:=x3 --generate 20
     """
     scope = model_options.open(basis)
