@@ -4,16 +4,19 @@ import gzip
 import json
 import random
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from micrographia.atlas.atlas import Atlas
+from micrographia.atlas.atlas import Atlas, built_place
 from micrographia.bases.formats.convert import save_basis
 from micrographia.bases.formats.facts import BasisFacts
 from micrographia.bases.formats.parts import BasisFile
 from tests.bases.evaluation.bases import per_layer
-from tests.cli.calling import Call, on_terminal
+from tests.cli.calling import Call, command, on_terminal
 from tests.corpus.bytewise import write_files
 
 CHOICES = ["--tokens", "600", "--window", "16", "--block", "4", "--strongest", "4", "--sample", "20", "--workers", "1"]
@@ -153,7 +156,43 @@ def test_bad_calls_get_one_sentence(ask, call: Call, place: Path, folder: Path, 
     out = ["--out", str(tmp_path / "new")]
     assert "too little text" in call(*build, *out, "--tokens", "99999999", "--window", "16").complaint(1)
     monkeypatch.setattr("micrographia.bases.named.shipped_folder", lambda model=None: None)
-    assert "No atlas comes along" in call("atlas", "show").complaint(2)
+    assert "no atlas of the transcoders that come along" in call("atlas", "show").complaint(2)
+
+
+def test_the_atlas_of_what_comes_along_is_found_without_being_named(
+    call: Call, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROGRAPHIA_CACHE", str(tmp_path))
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    for module in ("bases.named", "atlas.atlas"):
+        monkeypatch.setattr(f"micrographia.{module}.shipped_folder", lambda model=None: shipped)
+    assert "micrographia atlas build transcoders" in call("atlas", "show").complaint(2)
+    shutil.copytree(place / "basis" / "atlas", built_place())
+    assert built_place().is_relative_to(tmp_path)
+    assert "80 features" in call("atlas", "show").result()
+    (shipped / "atlas").mkdir()
+    assert "is not an atlas" in call("atlas", "show").complaint(2), "what lies beside goes before what was built"
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(place: Path, folder: Path, tmp_path: Path) -> None:
+    basis, corpus, out = str(place / "basis"), str(place / "corpus"), tmp_path / "out"
+    arguments = ["atlas", "build", basis, "--corpus", corpus, "--model", str(folder), "--out", str(out), "--block", "1"]
+    arguments += ["--tokens", "2400", "--window", "16", "--workers", "1"]
+    running = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    plan, until = tmp_path / ".out.building" / "plan.json", time.monotonic() + 90
+    while not plan.is_file() and time.monotonic() < until:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGINT)
+    said, err = running.communicate(timeout=90)
+    assert running.returncode == 130, err
+    assert "Go on: the same command." in said
+    assert "finished and kept first" in err
+    assert not out.exists()
+    done = subprocess.run(command(*arguments), check=True, capture_output=True, text=True)
+    assert "80 features in 2 layers over 2,400 positions" in done.stdout
+    assert done.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_cache_of_another_tool_is_imported(call: Call, place: Path, folder: Path, tmp_path: Path) -> None:

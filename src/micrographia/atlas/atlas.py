@@ -19,13 +19,14 @@ from micrographia.atlas.plan import AtlasManifest, LayerPlan, read_atlas_manifes
 from micrographia.atlas.strength import AMOUNT_UNIT, SQUARE_UNIT, strengths
 from micrographia.atlas.text import Text
 from micrographia.bases.basis import Basis
+from micrographia.bases.named import TRANSCODERS, shipped_folder
 from micrographia.corpus.encoding import tokenizer_sha256
 from micrographia.errors import CacheError, CallError
 from micrographia.ids import Layer, TokenId
 from micrographia.model.model import Model
 from micrographia.model.tokens import Tokenizer
 
-__all__ = ["BESIDE", "Atlas", "LayerAtlas", "atlas_beside"]
+__all__ = ["BESIDE", "Atlas", "LayerAtlas", "atlas_beside", "atlas_place", "built_place"]
 
 BESIDE = "atlas"
 """The folder in a basis's folder where its atlas is looked for."""
@@ -185,10 +186,21 @@ class LayerAtlas:
         return tuple(Said(TokenId(int(t)), c, g) for t, c, g in zip(tokens, cosines, logits, strict=True))
 
 
+def built_place() -> Path:
+    """Where the atlas of the transcoders that come along lies if it was built here: their own folder may be closed."""
+    return store.cache_dir() / "atlases" / TRANSCODERS
+
+
+def atlas_place(folder: Path) -> Path | None:
+    """Where the atlas of the basis in a folder lies, if there is one."""
+    places = [folder / BESIDE, *([built_place()] if folder == shipped_folder() else [])]
+    return next((place for place in places if place.is_dir()), None)
+
+
 def atlas_beside(folder: Path, model: Model, basis: Basis) -> Atlas | None:
-    """The atlas that lies in a basis's folder, if there is one; one that is of another basis is refused."""
-    place = folder / BESIDE
-    if not place.is_dir():
+    """The atlas of the basis in a folder, if there is one; one that is of another basis is refused."""
+    place = atlas_place(folder)
+    if place is None:
         return None
     found = Atlas.open(place)
     found.check(model, basis)

@@ -27,6 +27,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             _save(partial, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
+            partial.chmod(0o666 & ~store.umask())
             partial.replace(path)
         finally:
             with suppress(FileNotFoundError):

@@ -68,7 +68,7 @@ def build(
     /,
     *,
     corpus: Annotated[Path, Parameter(help="The corpus to read; see 'micrographia corpus build'.")],
-    out: Annotated[Path | None, Parameter(help="The folder to make. Default: 'atlas' in the basis's folder.")] = None,
+    out: Annotated[Path | None, Parameter(help="The folder to make. Default: 'atlas' in the basis's.")] = None,
     workers: Annotated[
         int | None,
         Parameter(validator=_POSITIVE, help="Processes that read; changes no byte. Default: one for each core, to 4."),
@@ -280,33 +280,43 @@ def import_cache(
 
 
 def _destination(basis: str, out: Path | None) -> Path:
+    from micrographia.atlas.atlas import BESIDE, built_place
+    from micrographia.bases.named import TRANSCODERS
+
     if out is not None:
         return out
-    from micrographia.atlas.atlas import BESIDE
-
+    if basis == TRANSCODERS:
+        built_place().parent.mkdir(parents=True, exist_ok=True)
+        return built_place()
     if not Path(basis).is_dir():
         raise CallError(f"The atlas of {basis!r} needs a folder to lie in: --out DIR")
     return Path(basis) / BESIDE
 
 
 def _opened(said: Path | None) -> "Atlas":
-    from micrographia.atlas.atlas import BESIDE, Atlas
+    from micrographia.atlas.atlas import Atlas, atlas_place
     from micrographia.bases.named import shipped_folder
 
     folder = said or shipped_folder()
-    if folder is None:
-        raise CallError("No atlas comes along with this installation: give one, --atlas DIR")
-    return Atlas.open(folder / BESIDE if (folder / BESIDE).is_dir() else folder)
+    place = None if folder is None else atlas_place(folder)
+    if said is None and place is None:
+        raise CallError(
+            "There is no atlas of the transcoders that come along: give another, --atlas DIR, or build it, "
+            "micrographia atlas build transcoders --corpus DIR"
+        )
+    return Atlas.open(place or said or Path())
 
 
 def _basis_of(opened: "Atlas") -> str:
     """The basis whose folder an atlas lies in, or one that has a name."""
-    from micrographia.atlas.atlas import BESIDE
+    from micrographia.atlas.atlas import BESIDE, built_place
     from micrographia.bases.named import NEURONS, TRANSCODERS
 
     plan, place = opened.manifest.plan, opened.folder.resolve()
-    if plan.basis.name in (NEURONS, TRANSCODERS):
-        return plan.basis.name
+    if plan.basis.kind == NEURONS:
+        return NEURONS
+    if place == built_place().resolve():
+        return TRANSCODERS
     if place.name != BESIDE:
         raise CallError(f"{opened.folder} does not lie in its basis's folder: say where that is, --basis DIR")
     return str(place.parent)
