@@ -31,6 +31,8 @@ Replacement and completeness are those of what is *shown*, of what was *traced*,
 folded and not shown are parts of the [ledger](tracing.md#what-is-printed); path is the mean number of features between
 a token and the answer.
 
+![The graph of the first prompt in transcoders: tokens from left to right, layers upwards](img/graph.svg)
+
 A graph shows a concept if one of its words is among the five tokens that a shown part promotes at a position of the
 prompt itself; words of the prompt and of the answer do not count. Concepts and words were written down before any graph
 was searched for them. The control is the same question about the other prompts' concepts. That a part promotes a word

@@ -69,7 +69,6 @@ def evaluate(
     """
     from micrographia.bases.evaluation.card import EvaluationConfig
     from micrographia.bases.evaluation.evaluation import evaluate as evaluate_basis
-    from micrographia.bases.evaluation.tables import markdown as page_of
     from micrographia.bases.named import NEURONS
     from micrographia.corpus.corpus import Corpus
     from micrographia.graph.survey import survey
@@ -103,9 +102,15 @@ def evaluate(
         if config.graphs:
             bases = {card.rows[0].name: basis, NEURONS: NEURONS}
             card = card.model_copy(update={"graphs": survey(model, text, bases, config, report)})
+    _give(card, markdown, as_json=json)
+
+
+def _give(card: "Card", markdown: Path | None, *, as_json: bool) -> None:
+    from micrographia.bases.evaluation.tables import markdown as page_of
+
     if markdown is not None:
         _write(markdown, page_of(card))
-    if json:
+    if as_json:
         print_json(card.model_dump(mode="json"))
     else:
         _print(results(), card)
