@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from micrographia.bases.basis import Basis
-from micrographia.bases.formats.convert import open_basis
+from micrographia.bases.formats.convert import basis_files, open_basis
 from micrographia.bases.formats.facts import BasisFacts
 from micrographia.bases.formats.lazily import once
 from micrographia.bases.formats.matching import check_sizes, matched
@@ -102,7 +102,7 @@ def _opened(model: Model, folder: Path, name: str) -> ChosenBasis:
 def _used(file: BasisFile, model: Model, folder: Path) -> PerLayer | CrossLayer:
     """The basis in the model's numbers: each layer restored once and kept where memory allows, else at each use."""
     basis = file.basis(model.dtype, model.device)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in basis_files(folder))
     if size * model.dtype.itemsize > free_memory(model.device) / 4:
         return basis
     if isinstance(basis, PerLayer):

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micrographia.bases.formats.convert import FORMATS, compare, convert, detect, format_named, open_basis, save_basis
+from micrographia.bases.formats.convert import (
+    FORMATS,
+    basis_files,
+    compare,
+    convert,
+    detect,
+    format_named,
+    open_basis,
+    save_basis,
+)
 from micrographia.bases.formats.format import Hints
 from micrographia.bases.formats.parts import BasisFile
 from micrographia.errors import CallError, MicrographiaError, UnsupportedError, WorkError
@@ -240,3 +249,13 @@ def test_a_disk_that_fills_up_is_one_sentence_and_nothing_is_left(
         convert(tmp_path / "in", tmp_path / "out", to)
     assert left[0] < 0
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_atlas_beside_a_basis_is_none_of_its_files(tmp_path: Path) -> None:
+    save_basis(per_layer("topk"), tmp_path / "b")
+    before = basis_files(tmp_path / "b")
+    (tmp_path / "b" / "atlas").mkdir()
+    (tmp_path / "b" / "atlas" / "x").write_text("x")
+    assert basis_files(tmp_path / "b") == before
+    assert (tmp_path / "b" / "manifest.json") in before
+    assert len(open_basis(tmp_path / "b").layers) > 0

@@ -10,7 +10,7 @@ import torch
 from micrographia.bases.evaluation.baselines import Calibration, ConstantStandIn
 from micrographia.bases.evaluation.card import BasisRecord, Role, RoundingLoss
 from micrographia.bases.evaluation.standin import CrossLayerStandIn, NeuronStandIn, PerLayerStandIn, StandIn, wide
-from micrographia.bases.formats.convert import detect, open_basis
+from micrographia.bases.formats.convert import basis_files, detect, open_basis
 from micrographia.bases.formats.matching import matched
 from micrographia.bases.formats.own import Micrographia, read_basis_manifest
 from micrographia.bases.formats.parts import BasisFile, finite
@@ -53,7 +53,7 @@ def subject_from(folder: Path, model: Model, *, role: Role, name: str | None = N
         fitting = matched(file, model.anatomy, model.weights)
     except UnsupportedError as error:
         raise UnsupportedError(f"{folder} does not fit {model.name}: {error}") from error
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {path.relative_to(folder).as_posix(): path for path in basis_files(folder)}
     subject = subject_of(fitting, model, role=role, name=name or folder.resolve().name)
     assert subject.record is not None, "a basis has a record"
     storage = read_basis_manifest(folder).storage if own else None

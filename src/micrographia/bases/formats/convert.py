@@ -27,6 +27,7 @@ __all__ = [
     "FORMATS",
     "Comparison",
     "Conversion",
+    "basis_files",
     "compare",
     "convert",
     "detect",
@@ -34,6 +35,8 @@ __all__ = [
     "open_basis",
     "save_basis",
 ]
+
+_ATLAS = "atlas"
 
 FORMATS: tuple[Format, ...] = (
     Micrographia(),
@@ -128,6 +131,12 @@ def format_named(name: str) -> Format:
     raise CallError(f"There is no format {name!r}; there are {', '.join(each.name for each in FORMATS)}.")
 
 
+def basis_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a basis, in the order of their names; an atlas may lie beside them, in `atlas/`, and is none."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != _ATLAS)
+    return tuple(sorted(found))
+
+
 def open_basis(folder: Path, said: str | None = None, hints: Hints = Hints()) -> BasisFile:
     """The basis in a folder of any format, its tensors still on the disk."""
     return _read(detect(folder, said), folder, hints)
@@ -179,7 +188,7 @@ def convert(
         n_features=sum(file.n_features(layer) for layer in file.coding),
         d_model=file.d_model,
         storage=storage,
-        size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        size=sum(path.stat().st_size for path in basis_files(folder)),
         lost=fitted.lost if chosen is None else (chosen.line, *fitted.lost),
         calibration=() if chosen is None else chosen.layers,
         rounding=None if storage == "fp32" else rounding(fitted.file, meant),
