@@ -65,11 +65,17 @@ class ModelNameError(CallError):
 class BudgetError(CallError):
     """More memory would be needed than may be used. A command says the same with its own words for what to change."""
 
-    def __init__(self, said: str, fits: int | None, *, nodes: str = "max_nodes={}", memory: str = "memory=…") -> None:
-        """`fits` is how many features would do: 0 is none at all, None that the prompt alone is too much."""
-        self.said, self.fits = said, fits
+    said: str = ""
+    fits: int | None = None
+
+    @classmethod
+    def of(cls, said: str, fits: int | None, *, nodes: str = "max_nodes={}", memory: str = "memory=…") -> "BudgetError":
+        """What was said, and what to change. `fits` is how many features would do: 0 is none at all, None that the
+        prompt alone is too much."""
         instead = "Shorten the prompt" if not fits else f"{nodes.format(fits)} fits"
-        super().__init__(f"{said} {instead}, or give more: {memory}")
+        error = cls(f"{said} {instead}, or give more: {memory}")
+        error.said, error.fits = said, fits
+        return error
 
 
 class UnsupportedError(CallError):

@@ -52,8 +52,8 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
     code = (
         "import json, sys\n"
         "from micrographia.cli.app import main\n"
-        "for verb in ([], ['trace'], ['lens'], ['heads'], ['models'], ['doctor']):\n"
-        "    try: main([*verb, '--help'])\n"
+        "for verb in ('', 'trace', 'overview', 'what-if', 'test', 'atlas', 'lens', 'heads', 'models', 'doctor'):\n"
+        "    try: main([*verb.split(), '--help'])\n"
         "    except SystemExit as left: assert not left.code\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
     )
@@ -63,7 +63,7 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
         done = spawn(before=code + "sys.exit()")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert done.out.count("Usage: micrographia") == 6
+    assert done.out.count("Usage: micrographia") == 10
     assert {"torch", "transformers", "numpy", "pydantic", "tokenizers"} & set(json.loads(done.err)) == set()
     assert min(taken) < SECONDS
 
@@ -79,7 +79,7 @@ def test_the_version_is_the_installed_one(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nosuch"], 'Unknown command "nosuch". Available commands: trace, lens, heads, '),
+        (["nosuch"], 'Unknown command "nosuch". Available commands: trace, overview, '),
         (["lens"], 'Command "lens" parameter PROMPT requires an argument.'),
         (["lens", "a", "b", "c"], "Unused Tokens: ['b', 'c']."),
         (["lens", "a", "--nope"], "Unknown option: --nope."),

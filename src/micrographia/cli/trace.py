@@ -116,7 +116,7 @@ def _own_words() -> Generator[None]:
     try:
         yield
     except BudgetError as error:
-        raise BudgetError(error.said, error.fits, nodes="--nodes {}", memory="--memory …") from error
+        raise BudgetError.of(error.said, error.fits, nodes="--nodes {}", memory="--memory …") from error
 
 
 def print_trace(

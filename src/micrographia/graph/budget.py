@@ -60,7 +60,7 @@ class Budget:
         """Refuse a prompt whose frozen run alone would not fit."""
         needed = run_bytes(model, n_tokens)
         if needed > self.limit:
-            raise BudgetError(
+            raise BudgetError.of(
                 f"A prompt of {n_tokens} tokens needs {readable_size(needed)} for its frozen run alone, and "
                 f"{readable_size(self.limit)} may be used.",
                 None,
@@ -74,7 +74,7 @@ class Budget:
         if plan.total <= self.limit:
             return plan
         fits = bisect_left(range(wanted), self.limit, key=lambda n: sizes.plan(n).total) - 1
-        raise BudgetError(
+        raise BudgetError.of(
             f"Rows for {wanted} features would need {plan}. {readable_size(self.limit)} may be used.", max(fits, 0)
         )
 
