@@ -278,7 +278,11 @@ def memory(bench: Bench, points: Points, settings: dict[int, Setting], chosen: a
         base: Memory | None = None
         for what in both[1:] if (tokens, wanted) in long else (THEIRS, *both):
             name = f"memory: {tokens} tokens, {wanted} features, {what}"
-            each = Memory(**points.get(name, partial(held, bench, what, setting, tokens, wanted)))
+            try:
+                each = Memory(**points.get(name, partial(held, bench, what, setting, tokens, wanted)))
+            except RuntimeError:
+                print(f"| {tokens} | {wanted} | {what} | refused: its plan does not fit | | | |", flush=True)
+                continue
             base = base or each
             print(
                 f"| {tokens} | {wanted} | {what} | {each.peak:.0f} | {each.on_top:.0f} | "
