@@ -8,14 +8,18 @@ import torch
 from micrographia.bases.neurons import Neurons
 from micrographia.bases.transcoder import PerLayer
 from micrographia.errors import BudgetError, CallError, MicrographiaError, PromptError, WorkError
+from micrographia.graph.adjoint import adjoint_of
 from micrographia.graph.nodes import Kind
 from micrographia.graph.select import Downward, Everything, PeerRanking, Reaching, Selection
-from micrographia.graph.targets import Tokens
-from micrographia.graph.tracing import trace
+from micrographia.graph.sweep import Sweeper
+from micrographia.graph.targets import Tokens, resolve
+from micrographia.graph.tracing import _worked, trace
+from micrographia.graph.work import Work
 from micrographia.ids import Layer
 from micrographia.model.edits import Edit, at
 from micrographia.model.frozen import freeze
 from micrographia.model.model import Model
+from micrographia.store import silent
 from tests.graph.oracle import BASES, basis_for, prompt
 from tests.model.test_frozen import pins
 
@@ -234,3 +238,50 @@ def test_a_run_that_is_too_long_is_refused_before_it_begins(tiny) -> None:
     ):
         trace(model, Neurons(), prompt(model, 40), memory=100_000)
     assert calls == []
+
+
+@pytest.mark.parametrize("basis", ["per-layer", "skip", "cross-layer", "gaps"])
+@pytest.mark.parametrize("rule", [Reaching(0.9, 60), Downward(0.002), PeerRanking(30, 5, 2)])
+def test_short_of_memory_rows_only_rank_and_those_of_the_chosen_are_computed_anew(
+    tiny, basis: str, rule: Selection
+) -> None:
+    model = tiny("llama")
+    found = basis_for(basis, model).decompose(freeze(model, prompt(model)))
+    targets = resolve(None, found, model.tokenizer)
+    whole, short = (_worked(found, targets, rule, torch.float64, again, 10**9, silent) for again in (False, True))
+    for name in ("kind", "layer", "position", "index"):
+        assert torch.equal(getattr(short.nodes, name), getattr(whole.nodes, name)), "no choice here is a close one"
+    for name in ("rows", "folded", "folded_abs", "pre"):
+        assert (getattr(short, name) - getattr(whole, name)).abs().max() <= EXACT
+
+
+def test_a_budget_that_rows_exceed_but_half_of_them_do_not_is_kept_in_two_passes(tiny) -> None:
+    """On a longer prompt, where rows are longer than what is made of them."""
+    model = tiny("llama")
+    long = prompt(model, 60)
+    chosen = basis_for("per-layer", model)
+    whole = trace(model, chosen, long, max_nodes=200)
+    plans = [trace(model, chosen, long, max_nodes=200, memory=whole.facts.plan_bytes - less) for less in (0, 1)]
+    assert plans[0].facts.plan_bytes == whole.facts.plan_bytes
+    assert plans[1].facts.plan_bytes < whole.facts.plan_bytes
+    assert plans[1].imbalance().abs().max() <= EXACT
+
+
+def test_rows_that_only_rank_are_given_back_before_the_result_is_made(tiny) -> None:
+    """What is held at once in the second pass is one block's columns, not all rows'."""
+    model = tiny("llama")
+    found = basis_for("per-layer", model).decompose(freeze(model, prompt(model)))
+    targets = resolve(None, found, model.tokenizer)
+    sweeper = Sweeper(adjoint_of(found, torch.float64), block_size=8, overhead=0)
+    chosen = [torch.arange(0, len(layer.feature), 2) for layer in found.layers]
+    whole, early = (Work(found, targets, Everything(), sweeper) for _ in range(2))
+    early.compute(chosen)
+    assert early._book._held == 0
+    whole._chosen = list(chosen)
+    whole._target_rows()
+    starts = whole._starts
+    whole._feature_rows(torch.cat([some + start for some, start in zip(chosen, starts, strict=False)]))
+    assert whole._book._held > 0
+    one, other = whole.table(), early.table()
+    for name in ("rows", "folded", "folded_abs"):
+        assert (getattr(one, name) - getattr(other, name)).abs().max() <= EXACT

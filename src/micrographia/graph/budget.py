@@ -1,7 +1,7 @@
 """How much memory a trace would take, found before it begins; and the refusal when that is too much."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -31,15 +31,23 @@ class Plan:
     """Complete rows that wait for their columns to be chosen."""
     result: int
     """What is kept."""
+    again: bool = False
+    """Rows only rank features, in bfloat16, and are given back; those of the chosen ones are computed anew."""
 
     @property
     def total(self) -> int:
-        return self.run + self.sources + self.columns + self.result
+        return self.run + self.sources + (max(self.columns, self.result) if self.again else self.columns + self.result)
+
+    @property
+    def beside_columns(self) -> int:
+        """What there is while rows wait."""
+        return self.run + self.sources + (0 if self.again else self.result)
 
     def __str__(self) -> str:
         return (
             f"{readable_size(self.total)}: the run {readable_size(self.run)}, sources {readable_size(self.sources)}, "
             f"rows {readable_size(self.columns)}, result {readable_size(self.result)}"
+            f"{', one after the other' if self.again else ''}"
         )
 
 
@@ -68,9 +76,17 @@ class Budget:
         return needed
 
     def check_rows(self, found: Decomposition, run: int, rule: Selection, dtype: torch.dtype, n_targets: int) -> Plan:
-        """The plan; refused if it does not fit, with the number of nodes that would."""
-        wanted, sizes = _most_rows(found, rule), _Sizes.of(found, run, rule, dtype, n_targets)
+        """The plan; refused if it does not fit, with the number of nodes that would.
+
+        Where rows do not fit as they are, they rank features in half of the memory, and are computed twice.
+        """
+        wanted, ranks = _most_rows(found, rule), not isinstance(rule, Everything)
+        sizes = _Sizes.of(found, run, rule, dtype, n_targets)
         plan = sizes.plan(wanted)
+        if ranks and not is_exact(found) and (dtype == torch.bfloat16 or plan.total > self.limit):
+            half = sizes.again()
+            if dtype == torch.bfloat16 or half.plan(wanted).total < plan.total:
+                sizes, plan = half, half.plan(wanted)
         if plan.total <= self.limit:
             return plan
         fits = bisect_left(range(wanted), self.limit, key=lambda n: sizes.plan(n).total) - 1
@@ -110,6 +126,7 @@ class _Sizes:
     held: float
     """The part of all rows' columns that is there at once."""
     n_targets: int
+    twice: bool = False
 
     @staticmethod
     def of(found: Decomposition, run: int, rule: Selection, dtype: torch.dtype, n_targets: int) -> "_Sizes":
@@ -134,11 +151,17 @@ class _Sizes:
             n_targets=n_targets,
         )
 
+    def again(self) -> "_Sizes":
+        """With rows in bfloat16, which only rank. The result is there twice while it is put in order."""
+        return replace(self, row=self.row * 2 // self.number, twice=True)
+
     def plan(self, n_features: int) -> Plan:
         n_rows = n_features + self.n_targets
+        result = n_rows * (self.number * n_rows + self.beside)
         return Plan(
             run=self.run,
             sources=self.sources,
             columns=int(self.row * (self.held * n_features + self.n_targets)),
-            result=n_rows * (self.number * n_rows + self.beside),
+            result=2 * result if self.twice else result,
+            again=self.twice,
         )

@@ -42,6 +42,15 @@ class Folded:
     magnitude: Float[Tensor, "row pos"]
     errors: Float[Tensor, "row pos"] | None
 
+    @staticmethod
+    def joined(parts: "Sequence[Folded]") -> "Folded":
+        """Those of several blocks of rows as one."""
+        rows, kept, signed, magnitude = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("rows", "kept", "signed", "magnitude")
+        )
+        errors = [part.errors for part in parts if part.errors is not None]
+        return Folded(rows, kept, signed, magnitude, torch.cat(errors) if errors else None)
+
 
 class Columns:
     """One layer's columns, for rows in the order in which they came.
@@ -140,7 +149,7 @@ def _take(piece: Float[Tensor, "row column"], columns: Int[Tensor, " chosen"]) -
 
 
 class RowBook:
-    """Rows as they come. Columns stay whole until their layer is folded."""
+    """Rows as they come. Columns stay whole until their layer is folded: at once where the choice is known before."""
 
     def __init__(
         self,
@@ -167,6 +176,12 @@ class RowBook:
         self._tokens: list[Tensor] = []
         self._bias: list[Tensor] = []
         self._limit, self._held = limit, 0
+        self._choice: list[tuple[Int[Tensor, " _"], int]] | None = None
+        self._early: list[list[Folded]] = [[] for _ in layouts]
+
+    def expect(self, chosen: Sequence[Int[Tensor, " _"]], counts: Sequence[int]) -> None:
+        """Which of its features each layer will keep: their columns alone are held, so rows take little memory."""
+        self._choice = list(zip(chosen, counts, strict=True))
 
     @property
     def n_rows(self) -> int:
@@ -194,6 +209,10 @@ class RowBook:
 
     def fold(self, layer: int, chosen: Int[Tensor, " chosen"], n_features: int) -> Folded:
         """A layer's columns after the choice; their memory is given back."""
+        early, self._early[layer] = self._early[layer], []
+        return Folded.joined([*early, self._emptied(layer, chosen, n_features)])
+
+    def _emptied(self, layer: int, chosen: Int[Tensor, " chosen"], n_features: int) -> Folded:
         held = self.columns[layer].bytes
         folded = self.columns[layer].fold(chosen, n_features)
         self._held -= held
@@ -205,6 +224,9 @@ class RowBook:
         if here.constant is not None:
             entry.bias[rows] += columns.to(here.exact) @ here.constant[: columns.shape[1]]
         entry.total[rows] += columns.abs().to(here.exact) @ here.counted[: columns.shape[1]]
+        if self._choice is not None:
+            chosen, count = self._choice[layer]
+            self._early[layer].append(self._emptied(layer, chosen, count))
 
     def add(
         self, entry: Entry, layer: Int[Tensor, " row"], index: Int[Tensor, " row"], own_bias: Float[Tensor, " row"]

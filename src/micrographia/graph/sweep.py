@@ -190,6 +190,7 @@ class _Descent:
         if constant is not None:
             entry.bias[live] += constant.to(entry.bias.dtype)
         self._book.close(layer, self._room(layer), entry, live)
+        del self._columns[layer]
 
     def _room(self, source: int) -> Tensor:
         """Where the rows that are there have their columns of a layer; all that will see it get theirs at once."""

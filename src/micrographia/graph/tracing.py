@@ -71,8 +71,8 @@ def trace(
         targets = resolve(wanted, found, model.tokenizer)
         plan = budget.check_rows(found, run, rule, number, len(targets))
         worked_on = without_first(found) if isinstance(rule, PeerRanking) else found
-        limit = budget.limit - plan.total + plan.columns
-        table = _worked(worked_on, targets, rule, number, limit, progress)
+        limit = budget.limit - plan.beside_columns
+        table = _worked(worked_on, targets, rule, number, plan.again, limit, progress)
     return Trace(
         prompt=tokens,
         targets=targets,
@@ -93,33 +93,38 @@ def _worked(
     targets: tuple[TargetRow, ...],
     rule: Selection,
     number: torch.dtype,
+    again: bool,
     limit: int,
     progress: Progress,
 ) -> Table:
     """All rows. Where ranking does not need what they hold in the end, those of the chosen features are computed anew.
 
-    With bfloat16 that is everywhere. In an exact basis, which has all neurons at all positions, rows are so long that
-    they are kept in bfloat16 while features are chosen; afterwards all others are one vector at each position.
+    With bfloat16 that is everywhere, and where memory is short. In an exact basis, which has all neurons at all
+    positions, rows are so long that they are kept in bfloat16 while features are chosen; afterwards all others are one
+    vector at each position.
     """
-    exact, ranks = is_exact(found), not isinstance(rule, Everything)
+    exact = is_exact(found) and not isinstance(rule, Everything)
     single = torch.float32 if number == torch.bfloat16 else number
-    if not ranks or number == torch.float64 or (number == torch.float32 and not exact):
-        return _rows(found, targets, rule, single, lambda work: work.select(progress), limit=limit)
+    if not again and not (exact and number != torch.float64):
+        return _begun(found, targets, rule, single, lambda work: work.select(progress), limit=limit).table()
     ranked: list[Int[Tensor, " chosen"]] = []
-    kept = torch.bfloat16 if exact else None
-    rough = _rows(found, targets, rule, number, lambda work: ranked.extend(work.select(progress)), kept, limit)
+    rough = _begun(
+        found, targets, rule, number, lambda work: ranked.extend(work.select(progress)), torch.bfloat16, limit
+    )
     if not exact:
-        return _rows(found, targets, rule, single, lambda work: work.compute(ranked), limit=limit)
+        del rough
+        return _begun(found, targets, rule, single, lambda work: work.compute(ranked), limit=limit).table()
     every = [torch.arange(len(some), device=some.device) for some in ranked]
     narrow = narrowed(found, ranked)
-    table = _rows(narrow, targets, rule, single, lambda work: work.compute(every), limit=limit)
-    others = table.rows[:, table.nodes.errors].reshape(rough.folded.shape)
-    folded = torch.where(rough.folded_abs > 0, others, 0.0)
+    before = rough.table()
+    table = _begun(narrow, targets, rule, single, lambda work: work.compute(every), limit=limit).table()
+    others = table.rows[:, table.nodes.errors].reshape(before.folded.shape)
+    folded = torch.where(before.folded_abs > 0, others, 0.0)
     table.rows[:, table.nodes.errors] = 0
-    return replace(rough, rows=table.rows, folded=folded, folded_abs=torch.maximum(rough.folded_abs, folded.abs()))
+    return replace(before, rows=table.rows, folded=folded, folded_abs=torch.maximum(before.folded_abs, folded.abs()))
 
 
-def _rows(
+def _begun(
     found: Decomposition,
     targets: tuple[TargetRow, ...],
     rule: Selection,
@@ -127,12 +132,13 @@ def _rows(
     choose: Callable[[Work], object],
     kept: torch.dtype | None = None,
     limit: int | None = None,
-) -> Table:
+) -> Work:
+    """Work whose features are chosen and whose rows are computed."""
     sweeper = Sweeper(adjoint_of(found, number))
     work = Work(found, targets, rule, sweeper, kept=kept, limit=limit)
     with fast_products(sweeper.trial, f"{number} {found.frozen.anatomy}"):
         choose(work)
-    return work.table()
+    return work
 
 
 def _against(target: Target, against: str | int | None) -> Target:

@@ -81,7 +81,8 @@ class Work:
         return tuple(self._chosen)
 
     def compute(self, chosen: Sequence[Int[Tensor, " _"]]) -> None:
-        """The rows of features that have been chosen elsewhere, of each layer some."""
+        """The rows of features that have been chosen elsewhere, of each layer some; columns of others are not held."""
+        self._book.expect(chosen, self._counts)
         self._target_rows()
         self._chosen = list(chosen)
         sources = torch.cat([some + start for some, start in zip(chosen, self._starts, strict=False)])

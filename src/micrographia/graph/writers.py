@@ -103,7 +103,10 @@ class SparseWriters:
                 columns = there[:, run.start : run.start + count * run.each]
                 out = columns.view(n_rows, count, run.each).transpose(0, 1)
                 now, written = state[run.first : run.first + count], vectors[:count].transpose(1, 2)
-                torch.baddbmm(out, now, written, beta=int(not once), out=out)
+                if out.dtype == now.dtype:
+                    torch.baddbmm(out, now, written, beta=int(not once), out=out)
+                else:
+                    out.copy_(torch.bmm(now, written) if once else out + torch.bmm(now, written))
 
 
 @final
