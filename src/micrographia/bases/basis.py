@@ -7,11 +7,11 @@ MLP and m what the MLP adds to the residual stream, behind any post-norm. Both e
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from micrographia.ids import Layer
@@ -51,6 +51,17 @@ class LayerFeatures:
     constant: Float[Tensor, "pos d_model"]
     error: Float[Tensor, "pos d_model"] | None
     """What the features, the skip path and the constant leave unexplained; None in an exact basis."""
+
+    def only(self, rows: Int[Tensor, " some"] | Bool[Tensor, " node"]) -> "LayerFeatures":
+        """Some of the features; all else as it is, so that what the others write is in nobody's account."""
+        return replace(
+            self,
+            position=self.position[rows],
+            feature=self.feature[rows],
+            activation=self.activation[rows],
+            reads=tuple(t if t.gain is None else replace(t, gain=t.gain[rows]) for t in self.reads),
+            read_bias=self.read_bias[rows],
+        )
 
     def read_vectors(self) -> Float[Tensor, "node d_model"]:
         """What multiplies the normalised input of the MLP at each node's position."""

@@ -5,14 +5,12 @@ upwards at its position, through that position's own attention and active featur
 them. Other positions do not come in: what lies behind is not seen from here, and what lies before is not changed.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from micrographia.bases.basis import Decomposition, LayerFeatures
+from micrographia.bases.basis import Decomposition
 from micrographia.graph.adjoint import behind_norm
 from micrographia.graph.tables import NodeTable
 from micrographia.ids import Layer
@@ -42,7 +40,7 @@ def _at(
 ) -> Float[Tensor, "feature d_model"]:
     """All features of one position at once; those of layers above are still zero."""
     frozen = found.frozen
-    here = [_sliced(features, position) for features in found.layers]
+    here = [features.only(features.position == position) for features in found.layers]
     change: list[Tensor] = []
     state = frozen.embed.new_zeros(len(layer), frozen.embed.shape[1])
     for number, features in enumerate(here):
@@ -62,16 +60,3 @@ def _at(
             if features.layer in source.writes:
                 state = state + moving @ source.write_vectors(Layer(number))
     return state
-
-
-def _sliced(features: LayerFeatures, position: int) -> LayerFeatures:
-    """One layer's features at a position."""
-    mine = features.position == position
-    return replace(
-        features,
-        position=features.position[mine],
-        feature=features.feature[mine],
-        activation=features.activation[mine],
-        read_bias=features.read_bias[mine],
-        reads=tuple(term if term.gain is None else replace(term, gain=term.gain[mine]) for term in features.reads),
-    )

@@ -1,7 +1,7 @@
 """What a feature says: the tokens that it makes likelier, and less likely, at its own position."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -110,12 +110,4 @@ def _chosen(layer: LayerFeatures, position: Int[Tensor, " node"], index: Int[Ten
     """One layer's features, only those asked for; they are ordered by position, then feature."""
     wide = int(torch.cat([layer.feature, index]).max()) + 1
     rows = torch.searchsorted(layer.position.cpu() * wide + layer.feature.cpu(), position * wide + index)
-    rows = rows.to(layer.position.device)
-    return replace(
-        layer,
-        position=layer.position[rows],
-        feature=layer.feature[rows],
-        activation=layer.activation[rows],
-        read_bias=layer.read_bias[rows],
-        reads=tuple(term if term.gain is None else replace(term, gain=term.gain[rows]) for term in layer.reads),
-    )
+    return layer.only(rows.to(layer.position.device))

@@ -231,7 +231,7 @@ def without_first(found: Decomposition) -> Decomposition:
         for source in found.layers[: features.layer + 1]:
             if features.layer in source.writes:
                 error[0] += source.written(features.layer, len(error))[0]
-        layers.append(_with_only(features, (features.position > 0).nonzero()[:, 0], error))
+        layers.append(replace(features.only(features.position > 0), error=error))
     return replace(found, layers=tuple(layers))
 
 
@@ -245,21 +245,9 @@ def narrowed(found: Decomposition, chosen: Sequence[Int[Tensor, " _"]]) -> Decom
     layers: list[LayerFeatures] = []
     for features, some in zip(found.layers, chosen, strict=True):
         written = found.frozen.mlp(features.layer) - features.constant
-        one = _with_only(features, some, written)
+        one = features.only(some)
         layers.append(replace(one, error=written - one.written(one.layer, len(written))))
     return replace(found, layers=tuple(layers))
-
-
-def _with_only(features: LayerFeatures, some: Int[Tensor, " chosen"], error: Tensor) -> LayerFeatures:
-    return replace(
-        features,
-        position=features.position[some],
-        feature=features.feature[some],
-        activation=features.activation[some],
-        reads=tuple(t if t.gain is None else replace(t, gain=t.gain[some]) for t in features.reads),
-        read_bias=features.read_bias[some],
-        error=error,
-    )
 
 
 def _percent(progress: Progress, share: float, followed: float) -> None:
