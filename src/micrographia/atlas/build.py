@@ -20,7 +20,7 @@ from micrographia import store
 from micrographia.atlas.crew import read_all
 from micrographia.atlas.effects import Effects, row_norms, written_by
 from micrographia.atlas.files import write_arrays
-from micrographia.atlas.fingerprint import FeatureBasis, basis_fingerprint, feature_basis, weights_fingerprint
+from micrographia.atlas.fingerprint import FeatureBasis, basis_fingerprint, feature_basis
 from micrographia.atlas.harvest import Job, blocks_in, layer_of_part, look, parts_in
 from micrographia.atlas.plan import AtlasConfig, AtlasManifest, BasisKind, BasisRecord, LayerPlan, Plan, SourceRecord
 from micrographia.atlas.sketch import Sketch
@@ -35,6 +35,7 @@ from micrographia.corpus.corpus import Corpus
 from micrographia.corpus.encoding import tokenizer_sha256
 from micrographia.errors import CallError, WorkError
 from micrographia.ids import Layer
+from micrographia.model.fingerprint import weights_fingerprint
 from micrographia.model.model import Model
 from micrographia.store import Progress, silent
 

@@ -1,10 +1,7 @@
 """What tells bases apart, whatever the precision in which they are held: a hash of samples of their matrices."""
 
-import hashlib
-from collections.abc import Iterable
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
 from micrographia.bases.activation import JumpRelu
@@ -12,17 +9,15 @@ from micrographia.bases.basis import Basis
 from micrographia.bases.neurons import Neurons
 from micrographia.bases.transcoder import CrossLayer, Encoder, PerLayer
 from micrographia.errors import UnsupportedError
+from micrographia.model.fingerprint import fingerprint
 from micrographia.model.weights import Weights, tensors_of
 
-__all__ = ["FeatureBasis", "basis_fingerprint", "feature_basis", "weights_fingerprint"]
+__all__ = ["FeatureBasis", "basis_fingerprint", "feature_basis"]
 
 FeatureBasis: TypeAlias = Neurons | PerLayer | CrossLayer
 """A basis whose features can be watched.
 
 Others keep the promise of `Basis`, but do not say how an activation comes about."""
-
-
-_SAMPLES = 64
 
 
 def feature_basis(basis: Basis) -> FeatureBasis:
@@ -36,29 +31,15 @@ def basis_fingerprint(basis: FeatureBasis, weights: Weights) -> str:
     """Of every encoder and decoder; of the MLPs where features are neurons, by whichever rule they are read."""
     match basis:
         case Neurons():
-            return _digest("neurons", (part for block in weights.blocks for part in tensors_of(block.mlp)))
+            return fingerprint("neurons", (part for block in weights.blocks for part in tensors_of(block.mlp)))
         case PerLayer(layers):
             parts = [(*_encoder(layers[i].encoder), layers[i].decoder) for i in sorted(layers)]
-            return _digest(f"per-layer {sorted(layers)}", (part for layer in parts for part in layer))
+            return fingerprint(f"per-layer {sorted(layers)}", (part for layer in parts for part in layer))
         case CrossLayer(encoders, decoders):
             parts = [(*_encoder(encoders[i]), decoders[i]) for i in sorted(encoders)]
-            return _digest(f"cross-layer {sorted(encoders)}", (part for layer in parts for part in layer))
-
-
-def weights_fingerprint(weights: Weights) -> str:
-    """Of every tensor of a model."""
-    return _digest("weights", tensors_of(weights))
+            return fingerprint(f"cross-layer {sorted(encoders)}", (part for layer in parts for part in layer))
 
 
 def _encoder(encoder: Encoder) -> tuple[Tensor, ...]:
     rule = encoder.rule
     return (encoder.weight, encoder.bias, *((rule.threshold,) if isinstance(rule, JumpRelu) else ()))
-
-
-def _digest(kind: str, tensors: Iterable[Tensor]) -> str:
-    digest = hashlib.sha256(kind.encode())
-    for tensor in tensors:
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(1, len(flat) // _SAMPLES)].to("cpu", torch.bfloat16)
-        digest.update(f"{tuple(tensor.shape)}".encode() + some.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()

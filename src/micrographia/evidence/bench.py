@@ -9,8 +9,9 @@ from torch import Tensor
 from micrographia.bases.basis import Basis, Decomposition, LayerFeatures
 from micrographia.errors import CallError
 from micrographia.evidence.encoding import Encode, encoder_of
-from micrographia.graph.fingerprint import basis_fingerprint, model_fingerprint
+from micrographia.graph.fingerprint import basis_fingerprint
 from micrographia.ids import Layer
+from micrographia.model.fingerprint import weights_fingerprint
 from micrographia.model.frozen import Frozen, freeze
 from micrographia.model.model import Model
 from micrographia.model.site import Point, Site
@@ -125,7 +126,7 @@ class Bench:
 
     def fingerprints(self) -> tuple[str, str]:
         """Those of the model and of the basis, as a graph's facts have them."""
-        return model_fingerprint(self.model.weights), basis_fingerprint(self.basis, self.found)
+        return weights_fingerprint(self.model.weights), basis_fingerprint(self.basis, self.found)
 
     def piece(self, token: int) -> str:
         """A token as people read it."""

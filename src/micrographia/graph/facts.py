@@ -12,8 +12,9 @@ from micrographia.bases.basis import Decomposition
 from micrographia.bases.named import ChosenBasis
 from micrographia.bases.neurons import Neurons
 from micrographia.graph.budget import Plan
-from micrographia.graph.fingerprint import basis_fingerprint, model_fingerprint
+from micrographia.graph.fingerprint import basis_fingerprint
 from micrographia.graph.trace import TraceFacts
+from micrographia.model.fingerprint import weights_fingerprint
 from micrographia.model.model import Model
 
 __all__ = ["Clock", "facts_of"]
@@ -46,7 +47,7 @@ def facts_of(
     basis = chosen.basis
     return TraceFacts(
         model=model.name,
-        model_fingerprint=model_fingerprint(model.weights),
+        model_fingerprint=weights_fingerprint(model.weights),
         basis=type(basis).__name__,
         basis_fingerprint=basis_fingerprint(basis, found),
         gate_rule=basis.gate_rule if isinstance(basis, Neurons) and model.anatomy.gated else None,

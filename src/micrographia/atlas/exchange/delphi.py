@@ -20,7 +20,7 @@ from micrographia import store
 from micrographia.atlas.build import layer_file, write_layer
 from micrographia.atlas.effects import Effects, written_by
 from micrographia.atlas.files import mapped
-from micrographia.atlas.fingerprint import basis_fingerprint, feature_basis, weights_fingerprint
+from micrographia.atlas.fingerprint import basis_fingerprint, feature_basis
 from micrographia.atlas.plan import AtlasConfig, AtlasManifest, BasisRecord, LayerPlan, Plan, SourceRecord
 from micrographia.atlas.sketch import Active, Sketch
 from micrographia.atlas.strength import codes, exponent_for, narrowed
@@ -32,6 +32,7 @@ from micrographia.bases.transcoder import CrossLayer, PerLayer
 from micrographia.corpus.encoding import tokenizer_sha256
 from micrographia.errors import CallError, ModelFileError, UnsupportedError
 from micrographia.ids import Layer
+from micrographia.model.fingerprint import weights_fingerprint
 from micrographia.model.model import Model
 
 __all__ = ["import_delphi"]
