@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from micrographia.microscope import Microscope
     from micrographia.model.tokens import Prompt
 
-__all__ = ["ModelOptions", "PromptOptions", "read_text"]
+__all__ = ["BasisOption", "ModelOptions", "PromptOptions", "TargetOptions", "read_text"]
+
+BasisOption: TypeAlias = Annotated[
+    str | None,
+    Parameter(help="neurons, transcoders, or a folder with transcoders. Default: those that come along."),
+]
+"""What the MLPs are read in."""
 
 
 @Parameter(name="*")
@@ -58,6 +64,20 @@ class PromptOptions:
         if self.chat:
             return scope.chat(text)
         return scope.model.tokenizer.prompt(text, bos=self.bos)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What is explained."""
+
+    target: Annotated[
+        str | None, Parameter(help='The token to explain, such as " French". Default: the likeliest ones.')
+    ] = None
+    against: Annotated[
+        str | None, Parameter(help="Explain what makes the target likelier than this token. Target: the answer.")
+    ] = None
+    position: Annotated[int, Parameter(help="Where the model answers: 0 is the first token, -1 the last.")] = -1
 
 
 def read_text(path: Path) -> str:

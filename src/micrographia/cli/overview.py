@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from micrographia.cli.options import ModelOptions, PromptOptions
+from micrographia.cli.options import BasisOption, ModelOptions, PromptOptions, TargetOptions
 from micrographia.cli.screen import inert, print_json, results
 
 if TYPE_CHECKING:
@@ -21,19 +21,10 @@ def overview(
     prompt: Annotated[str, Parameter(help="The text that the model goes on from.")],
     /,
     *,
-    basis: Annotated[
-        str | None,
-        Parameter(help="neurons, transcoders, or a folder with transcoders. Default: those that come along."),
-    ] = None,
-    target: Annotated[
-        str | None, Parameter(help='The token to explain, such as " French". Default: the likeliest ones.')
-    ] = None,
-    against: Annotated[
-        str | None, Parameter(help="Explain what makes the target likelier than this token. Target: the answer.")
-    ] = None,
-    position: Annotated[int, Parameter(help="Where the model answers: 0 is the first token, -1 the last.")] = -1,
+    basis: BasisOption = None,
     top: Annotated[int, Parameter(validator=validators.Number(gte=1), help="How many features are printed.")] = 20,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
+    target_options: TargetOptions = TargetOptions(),
     prompt_options: PromptOptions = PromptOptions(),
     model_options: ModelOptions = ModelOptions(),
 ) -> None:
@@ -47,7 +38,8 @@ def overview(
     """
     scope = model_options.open(basis)
     tokens = prompt_options.read(scope, prompt)
-    found = scope.overview(tokens, target=target, against=against, position=position, top=top)
+    asked = target_options
+    found = scope.overview(tokens, target=asked.target, against=asked.against, position=asked.position, top=top)
     if json:
         print_json(_content(scope, found))
         return

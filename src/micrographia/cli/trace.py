@@ -11,7 +11,7 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.text import Text
 
-from micrographia.cli.options import ModelOptions, PromptOptions
+from micrographia.cli.options import BasisOption, ModelOptions, PromptOptions, TargetOptions
 from micrographia.cli.screen import inert, print_json, progress, results, shade
 from micrographia.errors import BudgetError, CallError
 
@@ -35,17 +35,7 @@ def trace(
     prompt: Annotated[str, Parameter(help="The text that the model goes on from.")],
     /,
     *,
-    basis: Annotated[
-        str | None,
-        Parameter(help="neurons, transcoders, or a folder with transcoders. Default: those that come along."),
-    ] = None,
-    target: Annotated[
-        str | None, Parameter(help='The token to explain, such as " French". Default: the likeliest ones.')
-    ] = None,
-    against: Annotated[
-        str | None, Parameter(help="Explain what makes the target likelier than this token. Target: the answer.")
-    ] = None,
-    position: Annotated[int, Parameter(help="Where the model answers: 0 is the first token, -1 the last.")] = -1,
+    basis: BasisOption = None,
     nodes: Annotated[
         int, Parameter(validator=validators.Number(gte=1), help="Features that are traced, at most.")
     ] = 2048,
@@ -65,6 +55,7 @@ def trace(
         Path | None, Parameter(help="Write the graph as circuit-tracer and Neuronpedia read it.")
     ] = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
+    target_options: TargetOptions = TargetOptions(),
     prompt_options: PromptOptions = PromptOptions(),
     model_options: ModelOptions = ModelOptions(),
 ) -> None:
@@ -78,14 +69,14 @@ def trace(
     """
     limit = None if memory is None else read_size(memory)
     _check_destinations(out, html, graph_json)
-    scope = model_options.open(basis)
+    scope, asked = model_options.open(basis), target_options
     tokens = prompt_options.read(scope, prompt)
     with progress() as report, _own_words():
         found = scope.trace(
             tokens,
-            target=target,
-            against=against,
-            position=position,
+            target=asked.target,
+            against=asked.against,
+            position=asked.position,
             max_nodes=nodes,
             share=share,
             node_share=node_share,
@@ -94,7 +85,7 @@ def trace(
             memory=limit,
             progress=report,
         )
-    answers = scope.answers(tokens, position=position)
+    answers = scope.answers(tokens, position=asked.position)
     written = _written(found, out, html, graph_json)
     if json:
         from micrographia.report.content import content_of
@@ -103,7 +94,7 @@ def trace(
         return
     console = results()
     print_trace(console, scope, found, answers, top=top)
-    for word in (target, against):
+    for word in (asked.target, asked.against):
         if word is not None and not word.startswith(" ") and scope.model.tokenizer.is_token(" " + word):
             said = f"{word!r} and {' ' + word!r} are two tokens; this took the one without the space."
             console.print(Text(said, style="yellow"))

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from micrographia.cli.options import ModelOptions, PromptOptions
+from micrographia.cli.options import BasisOption, ModelOptions, PromptOptions
 from micrographia.cli.screen import inert, print_json, results, shade
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ def what_if(
     features: Annotated[
         int, Parameter(validator=validators.Number(gte=0), help="How many features that change with it to show.")
     ] = 8,
-    basis: Annotated[
-        str | None,
-        Parameter(help="neurons, transcoders, or a folder with transcoders. Default: those that come along."),
-    ] = None,
+    basis: BasisOption = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     prompt_options: PromptOptions = PromptOptions(),
     model_options: ModelOptions = ModelOptions(),
