@@ -256,6 +256,7 @@ def test_an_atlas_beside_a_basis_is_none_of_its_files(tmp_path: Path) -> None:
     before = basis_files(tmp_path / "b")
     (tmp_path / "b" / "atlas").mkdir()
     (tmp_path / "b" / "atlas" / "x").write_text("x")
+    (tmp_path / "b" / "atlas.labels-wal").write_text("x")
     assert basis_files(tmp_path / "b") == before
     assert (tmp_path / "b" / "manifest.json") in before
     assert len(open_basis(tmp_path / "b").layers) > 0

@@ -132,9 +132,14 @@ def format_named(name: str) -> Format:
 
 
 def basis_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a basis, in the order of their names; an atlas may lie beside them, in `atlas/`, and is none."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != _ATLAS)
-    return tuple(sorted(found))
+    """The files of a basis, in the order of their names; an atlas and its labels may lie beside them, and are none."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return tuple(sorted(path for path in found if not _is_atlas(path.relative_to(folder).parts[0])))
+
+
+def _is_atlas(name: str) -> bool:
+    """`atlas/`, and `atlas.labels` with what SQLite keeps beside it."""
+    return name == _ATLAS or name.startswith(f"{_ATLAS}.labels")
 
 
 def open_basis(folder: Path, said: str | None = None, hints: Hints = Hints()) -> BasisFile:

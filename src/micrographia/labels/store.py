@@ -1,0 +1,310 @@
+"""The labels of an atlas's features: one SQLite file beside it.
+
+Readers and a writer may have it open at once: it is written in WAL mode, and every write is one short transaction. What
+people write lies in a table of its own, which no build touches; where it says something, it is what is shown.
+"""
+
+import sqlite3
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias, cast, final
+
+from micrographia import store
+from micrographia.errors import CacheError, CallError, WorkError
+from micrographia.ids import Layer
+from micrographia.labels.label import By, Evidence, Kind, Label, Provenance
+
+__all__ = ["LONGEST", "LabelBook", "check_text", "labels_place"]
+
+LONGEST = 512
+"""Characters of a label that a person writes; other tools take no more."""
+PATIENCE = 10.0
+"""Seconds that a call waits for another process that is writing."""
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE builds (id INTEGER PRIMARY KEY, provenance TEXT NOT NULL UNIQUE);
+    CREATE TABLE labels (
+        layer INTEGER NOT NULL, feature INTEGER NOT NULL, build INTEGER NOT NULL REFERENCES builds,
+        kind TEXT NOT NULL, text TEXT, why TEXT NOT NULL,
+        score REAL, low REAL, high REAL, shuffled REAL, random REAL, top_token REAL,
+        evidence BLOB NOT NULL, PRIMARY KEY (layer, feature)
+    ) WITHOUT ROWID;
+    CREATE INDEX by_kind ON labels (kind, layer);
+    """,
+    """
+    CREATE TABLE own (
+        layer INTEGER NOT NULL, feature INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (layer, feature)
+    ) WITHOUT ROWID;
+    """,
+)
+_COLUMNS = "layer, feature, build, kind, text, why, score, low, high, shuffled, random, top_token, evidence"
+_NULLS = ("shuffled", "random", "top_token")
+_Row: TypeAlias = tuple[
+    int, int, int, str, str | None, str, float | None, float | None, float | None, *tuple[float | None, ...]
+]
+
+
+def labels_place(atlas: Path) -> Path:
+    """Where the labels of an atlas lie: `atlas.labels` beside `atlas`."""
+    return atlas.with_name(f"{atlas.name}.labels")
+
+
+def check_text(text: str) -> str:
+    """A label that a person gives, without what surrounds it. It is text and nothing else: markup is shown as it is."""
+    said = text.strip()
+    if not said:
+        raise CallError("A label needs at least one character that can be seen; to take one back: --unset.")
+    if len(said) > LONGEST:
+        raise CallError(f"A label has at most {LONGEST} characters, and this has {len(said):,}: say it shorter.")
+    if not said.isprintable():
+        strange = next(c for c in said if not c.isprintable())
+        raise CallError(f"A label is one line of text, and this one contains {strange!r}.")
+    return said
+
+
+@final
+class LabelBook:
+    """Kinds, names and evidence of features. `open` makes one; `label` is the question."""
+
+    __slots__ = ("_connection", "_provenances", "path")
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._connection = path, connection
+        self._provenances: dict[int, Provenance] = {}
+
+    def __repr__(self) -> str:
+        return f"<LabelBook {self.path}: {sum(self.counts().values()):,} features>"
+
+    def __enter__(self) -> "LabelBook":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def open(path: Path | str) -> "LabelBook":
+        """Open labels that are there."""
+        place = Path(path).expanduser()
+        if not place.is_file():
+            raise CallError(f"There are no labels at {str(place)!r}. Make them: micrographia label")
+        return _opened(place)
+
+    @staticmethod
+    def create(path: Path) -> "LabelBook":
+        """Open labels to write to; a new file where there is none."""
+        with store.writing(path, kind=WorkError, elsewhere="choose another place."):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return _opened(path)
+
+    def close(self) -> None:
+        """Close the file. What is in the log is put into it, if nobody else has it open."""
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    # ------------------------------------------------------------ asking
+
+    def label(self, layer: int, index: int) -> Label | None:
+        """What is said of one feature; None if nothing is."""
+        return self.labels(layer, [index]).get(index)
+
+    def labels(self, layer: int, indices: Sequence[int] | None = None) -> Mapping[int, Label]:
+        """What is said of some features of a layer, or of all."""
+        chosen = None if indices is None else {int(i) for i in indices}
+        if chosen is not None and len(chosen) <= 500:
+            some, said = f" AND feature IN ({', '.join('?' * len(chosen))})", (layer, *sorted(chosen))
+        else:
+            some, said = "", (layer,)
+        rows = cast("list[_Row]", self._ask(f"SELECT {_COLUMNS} FROM labels WHERE layer = ?{some}", said))
+        mine = self._ask(f"SELECT feature, text FROM own WHERE layer = ?{some}", said)
+        own = {cast("int", feature): cast("str", text) for feature, text in mine}
+        found = {row[1]: self._label(row, own.get(row[1])) for row in rows if chosen is None or row[1] in chosen}
+        alone = {i: text for i, text in own.items() if i not in found and (chosen is None or i in chosen)}
+        return found | {i: _persons(Layer(layer), i, text, None) for i, text in alone.items()}
+
+    def of_kind(self, kind: Kind) -> Iterator[tuple[Layer, int]]:
+        """The features of one kind."""
+        for layer, index in self._ask("SELECT layer, feature FROM labels WHERE kind = ? ORDER BY 1, 2", (kind,)):
+            yield Layer(cast("int", layer)), cast("int", index)
+
+    def counts(self) -> Mapping[tuple[Layer, Kind, bool], int]:
+        """How many features of each layer are of each kind, with and without a name."""
+        rows = self._ask("SELECT layer, kind, text IS NOT NULL, count(*) FROM labels GROUP BY 1, 2, 3", ())
+        return {
+            (Layer(cast("int", layer)), cast("Kind", kind), bool(named)): cast("int", n)
+            for layer, kind, named, n in rows
+        }
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers whose labels are made."""
+        return tuple(
+            Layer(cast("int", row[0])) for row in self._ask("SELECT DISTINCT layer FROM labels ORDER BY 1", ())
+        )
+
+    def provenances(self) -> Mapping[Layer, Provenance]:
+        """What each layer's labels were made with."""
+        rows = self._ask("SELECT DISTINCT layer, build FROM labels ORDER BY 1", ())
+        return {Layer(cast("int", layer)): self._provenance(cast("int", build)) for layer, build in rows}
+
+    # ------------------------------------------------------------ writing
+
+    def write(self, layer: int, labels: Iterable[Label], provenance: Provenance) -> None:
+        """Put the labels of a layer in the place of those that were there; people's own stay."""
+        with self._writing() as connection:
+            said = provenance.model_dump_json()
+            connection.execute("INSERT OR IGNORE INTO builds (provenance) VALUES (?)", (said,))
+            (build,) = connection.execute("SELECT id FROM builds WHERE provenance = ?", (said,)).fetchone()
+            connection.execute("DELETE FROM labels WHERE layer = ?", (layer,))
+            rows = (_row(label, build) for label in labels)
+            marks = ", ".join("?" * len(_COLUMNS.split(",")))
+            connection.executemany(f"INSERT INTO labels ({_COLUMNS}) VALUES ({marks})", rows)
+            connection.execute("DELETE FROM builds WHERE id NOT IN (SELECT build FROM labels)")
+
+    def say(self, layer: int, index: int, text: str) -> None:
+        """Put a person's own label above whatever rules say."""
+        said = check_text(text)
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO own VALUES (?, ?, ?)", (layer, index, said))
+
+    def unsay(self, layer: int, index: int) -> bool:
+        """Take a person's label back; False if there was none."""
+        with self._writing() as connection:
+            gone = connection.execute("DELETE FROM own WHERE layer = ? AND feature = ?", (layer, index))
+            return gone.rowcount > 0
+
+    # ------------------------------------------------------------ parts
+
+    def _label(self, row: _Row, own: str | None) -> Label:
+        layer, index, build, kind, text, why, score, low, high, *rest = row
+        *nulls, blob = rest
+        evidence = Evidence.model_validate_json(zlib.decompress(cast("bytes", blob)))
+        label = Label(
+            layer=Layer(layer),
+            index=index,
+            kind=cast("Kind", kind),
+            text=text,
+            by="rule",
+            why=why,
+            score=score,
+            interval=None if low is None or high is None else (low, high),
+            nulls={name: null for name, null in zip(_NULLS, nulls, strict=True) if null is not None} or None,
+            evidence=evidence,
+            provenance=self._provenance(build),
+        )
+        return label if own is None else _persons(label.layer, index, own, label)
+
+    def _provenance(self, build: int) -> Provenance:
+        if build not in self._provenances:
+            ((said,),) = self._ask("SELECT provenance FROM builds WHERE id = ?", (build,))
+            self._provenances[build] = Provenance.model_validate_json(cast("str", said))
+        return self._provenances[build]
+
+    def _ask(self, question: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+        with _understood(self.path):
+            return self._connection.execute(question, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection]:
+        """One transaction: all of it, or nothing."""
+        with _understood(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+
+
+def _persons(layer: Layer, index: int, text: str, below: Label | None) -> Label:
+    """A person's own label; what rules found stays beside it as evidence, and its score is not theirs."""
+    said: By = "person"
+    if below is None:
+        return Label(layer=layer, index=index, kind=None, text=text, by=said, why="A person's own label.")
+    instead = f"rules say: {below.text}" if below.text else "rules name nothing"
+    return Label(
+        layer=layer,
+        index=index,
+        kind=below.kind,
+        text=text,
+        by=said,
+        why=f"A person's own label; {instead}.",
+        evidence=below.evidence,
+        provenance=below.provenance,
+    )
+
+
+def _row(label: Label, build: int) -> tuple[object, ...]:
+    assert label.kind is not None, "a built label has a kind"
+    assert label.evidence is not None, "a built label has evidence"
+    low, high = label.interval or (None, None)
+    nulls = label.nulls or {}
+    blob = zlib.compress(label.evidence.model_dump_json(exclude_defaults=True).encode(), 6)
+    head = (label.layer, label.index, build, label.kind, label.text, label.why, label.score, low, high)
+    return (*head, *(nulls.get(name) for name in _NULLS), blob)
+
+
+def _opened(path: Path) -> LabelBook:
+    """Connect, and bring an older file up to date."""
+    with _understood(path):
+        connection = _connected(path)
+        try:
+            version = cast("int", connection.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(_MIGRATIONS):
+                raise CacheError(
+                    f"{path} has schema version {version}, and this Micrographia reads up to {len(_MIGRATIONS)}: "
+                    "update Micrographia."
+                )
+            if version < len(_MIGRATIONS):
+                _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return LabelBook(path, connection)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection in WAL mode; where nothing can be written beside the file, one that only reads it."""
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "readonly" not in str(error) and "unable to open" not in str(error):
+            raise
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Take the steps that are missing. Another process may have taken some while this one waited."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = cast("int", connection.execute("PRAGMA user_version").fetchone()[0])
+        for script in _MIGRATIONS[version:]:
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _understood(path: Path) -> Generator[None]:
+    """What SQLite complains about, in one sentence that says what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        said = str(error)
+        if "locked" in said or "busy" in said:
+            raise WorkError(f"Another process is writing to {path}: try again when it is done.") from error
+        if "full" in said:
+            raise WorkError(f"Cannot write {path}: the disk is full. Make room, and give the same command.") from error
+        if "readonly" in said or "unable to open" in said:
+            raise WorkError(f"Cannot write {path}: {said}. Copy the atlas to a folder of your own.") from error
+        raise CacheError(f"{path} cannot be read: {said}. {store.removal_line(path)}") from error
+    except sqlite3.DatabaseError as error:
+        raise CacheError(f"{path} is not a file of labels, or is damaged: {error}.") from error
