@@ -20,7 +20,7 @@ from micrographia.report.routes import PATHS, routes
 from micrographia.report.words import joined, percent, shortened, significant
 from micrographia.store import atomic_file
 
-__all__ = ["MOST_BYTES", "page", "write_page"]
+__all__ = ["MOST_BYTES", "page", "still", "write_page"]
 
 MOST_BYTES = 1_500_000
 _NODES, _EDGES, _ROUTES, _PARTS = 1500, 2000, 12, 300
@@ -59,15 +59,23 @@ def write_page(graph: Graph, path: Path) -> None:
 
 def page(graph: Graph) -> str:
     """The whole file."""
-    parts = (_head, _ledger, _picture, _outline, _routes, _nodes, _edges, _foot)
-    body = "\n".join(line for part in parts for line in part(graph))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(graph.prompt.text)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_SAFE}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="referrer" content="no-referrer">\n'
-        f'<style>{COLOURS}{_STYLE}</style></head>\n<body class="mg">\n{body}\n</body></html>\n'
+        f'<style>{COLOURS}{_STYLE}</style></head>\n<body class="mg">\n{_body(graph)}\n</body></html>\n'
     )
+
+
+def still(graph: Graph) -> str:
+    """The same inside another page, for those who let no script run there."""
+    return f'<style>{COLOURS}{_STYLE}</style><div class="mg">\n{_body(graph)}\n</div>'
+
+
+def _body(graph: Graph) -> str:
+    parts = (_head, _ledger, _picture, _outline, _routes, _nodes, _edges, _foot)
+    return "\n".join(line for part in parts for line in part(graph))
 
 
 def _text(text: str, longest: int = _LONGEST) -> str:

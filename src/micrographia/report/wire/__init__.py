@@ -1,0 +1,1 @@
+"""What the page is told: records and columns of a graph and its features, as JSON and binary data."""
