@@ -1,6 +1,6 @@
 """What attribution costs, beside circuit-tracer 0.5.0: the same model, transcoders, prompts and features.
 
-    python -m benchmarks.attribution [--quick] [--basis FOLDER] [--only settings cells memory curves] [--out FILE]
+    python -m benchmarks.attribution [--quick] [--basis FOLDER] [--only settings cells exact memory curves] [--out FILE]
 
 Each point is written to FILE as soon as it is measured, and what lies there already is not measured again: who is
 interrupted goes on with the same command.
@@ -8,7 +8,8 @@ interrupted goes on with the same command.
 **settings** looks for circuit-tracer's best back end, allocator and batch size; without it those known to be good are
 taken. **cells** traces prompts of several lengths with several numbers of features, both sides in turn, one thread
 each, and compares what comes out: with its own ranking here, the same features and the same edges. Where tokens times
-features are more than `--most`, circuit-tracer takes minutes for a trace and is not asked. **memory** starts a
+features are more than `--most`, circuit-tracer takes minutes for a trace and is not asked. **exact** compares both
+with the same rows from a model in float64: whose edges are nearer. **memory** starts a
 process for each figure. **curves** is ours alone, over more lengths and numbers, beside the arithmetic that its rows
 need at least.
 
@@ -35,7 +36,7 @@ from benchmarks.attribution_agreement import agreement, our_result, their_result
 from benchmarks.attribution_inputs import PLACE, peer_basis, peer_model, prompt_of
 from benchmarks.peers.running import Peer
 
-SECTIONS = ("settings", "cells", "memory", "curves")
+SECTIONS = ("settings", "cells", "exact", "memory", "curves")
 INTERVAL = 4
 """circuit-tracer's own: it ranks anew after so many batches."""
 THEIRS = "circuit-tracer"
@@ -44,8 +45,9 @@ OURS = {
     "ours, highest influence first": {"rule": "reaching", "dtype": "float32"},
     "ours, bfloat16": {"rule": "reaching", "dtype": "bfloat16"},
     "ours, every row": {"rule": "everything", "dtype": "float32"},
+    "ours, float64": {"rule": "ranking", "dtype": "float64"},
 }
-SOME, EVERY = tuple(OURS)[:3], tuple(OURS)[3:]
+SOME, EVERY, EXACT = tuple(OURS)[:3], tuple(OURS)[3:4], tuple(OURS)[4]
 SHORT = 64
 """Tokens up to which circuit-tracer's batch sizes are tried on as many features as asked; on a quarter above."""
 
@@ -133,9 +135,10 @@ class Bench:
 
     def _peer(self, what: str, setting: Setting) -> Peer:
         theirs = what == THEIRS
-        key = setting.backend if theirs else "ours", setting.keeping
+        key = setting.backend if theirs else EXACT if what == EXACT else "ours", setting.keeping
         if key not in self._peers:
             load = {"model": self.folder, "basis": self.basis, "backend": setting.backend}
+            load |= {"dtype": "float64"} if what == EXACT else {}
             self._peers[key] = Peer(THEIRS if theirs else "our attribution", keeping=setting.keeping, **load)
             # What is done once, such as compiling and caching, belongs to nobody's figure.
             self.ask(what, setting, 8, 64)
@@ -255,6 +258,10 @@ def cells(bench: Bench, points: Points, settings: dict[int, Setting], chosen: ar
             print(f"| {tokens} | | {wanted} | {THEIRS} was not asked: minutes for one trace | | | | | | |")
         same += found["agreement"]
     bench.close()
+    show(same)
+
+
+def show(same: Sequence[dict[str, Any]]) -> None:
     print("\n| tokens | features | what | shared features | largest difference | typical | nodes apart | edges apart |")
     print("|---|---|---|---|---|---|---|---|")
     for one in same:
@@ -262,6 +269,29 @@ def cells(bench: Bench, points: Points, settings: dict[int, Setting], chosen: ar
             f"| {one['tokens']} | {one['features']} | {one['what']} | {one['shared']} | {one['largest']:.1e} | "
             f"{one['typical']:.1e} | {one['nodes_apart']} | {one['edges_apart']} of {one['edges']} |"
         )
+
+
+def exact(bench: Bench, points: Points, settings: dict[int, Setting], chosen: argparse.Namespace) -> None:
+    """Both sides beside the same rows in float64, forward pass included: what each one's rounding comes to."""
+
+    def point(tokens: int, wanted: int) -> dict[str, Any]:
+        files = {what: PLACE / f"{number}.safetensors" for number, what in enumerate((THEIRS, SOME[0], EXACT))}
+        for what, file in files.items():
+            bench.ask(what, settings[tokens], tokens, wanted, save=str(file))
+        truth = our_result(files[EXACT])
+        sides = {THEIRS: their_result(files[THEIRS]), SOME[0]: our_result(files[SOME[0]])}
+        return {
+            "agreement": [
+                {"tokens": tokens, "wanted": wanted, "what": f"{what} and float64", **asdict(agreement(side, truth))}
+                for what, side in sides.items()
+            ]
+        }
+
+    for tokens in chosen.tokens[:2]:
+        wanted = chosen.probe
+        name = f"exact: {tokens} tokens, {wanted} features"
+        show(points.get(name, lambda t=tokens, n=wanted: point(t, n))["agreement"])
+    bench.close()
 
 
 # ------------------------------------------------------------ memory
@@ -357,6 +387,8 @@ def measure(chosen: argparse.Namespace) -> None:
             settings = best_settings(bench, points, chosen)
         if "cells" in chosen.only:
             cells(bench, points, settings, chosen)
+        if "exact" in chosen.only:
+            exact(bench, points, settings, chosen)
         if "memory" in chosen.only:
             memory(bench, points, settings, chosen)
         if "curves" in chosen.only:

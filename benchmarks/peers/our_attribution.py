@@ -120,7 +120,7 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     load = json.loads(sys.stdin.readline())
     before = peak_mb()
-    model = mg.open(dtype="float32", device="cpu").model
+    model = mg.open(dtype=load.get("dtype", "float32"), device="cpu").model
     basis = choose_basis(model, load["basis"]).basis
     basis.decompose(mg.Microscope(model).freeze("warm"))
     with Meter() as after:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from micrographia.graph.build import graph_of
-from micrographia.graph.graph import Graph, Supernode
+from micrographia.graph.graph import Graph, NodeLabel, Supernode
 from micrographia.graph.nodes import NodeId
 from micrographia.graph.promoted import Promoted
 from tests.graph.traces import random_trace
@@ -44,7 +44,10 @@ def full_graph(seed: int = 0, text: str = "France") -> Graph:
         targets=tuple(replace(target, name=text) for target in graph.targets),
         promoted=Promoted(tokens, logits, tokens[::-1], -logits, pieces),
         supernodes=(Supernode(text, (first, third), text), Supernode("b", (second,), "because", "user")),
-        labels={first: text or "none", NodeId.parse("bias"): "constant"},
+        labels={
+            first: NodeLabel(text or "none", "output", 0.75, "rule", agrees=False),
+            NodeId.parse("bias"): NodeLabel("constant"),
+        },
     )
 
 

@@ -91,7 +91,7 @@ DAMAGES = {
     "nested": (lambda f: (f / "manifest.json").write_text("[" * 100_000) and None, "cannot be read: "),
     "another kind": (edited(lambda c: c.update(kind="corpus")), "is of the kind 'corpus'"),
     "a list": (lambda f: (f / "manifest.json").write_text("[]") and None, "is of the kind None"),
-    "another version": (edited(lambda c: c.update(schema_version=2)), "has schema version 2, and this Micrographia"),
+    "another version": (edited(lambda c: c.update(schema_version=3)), "has schema version 3, and this Micrographia"),
     "an unknown key": (edited(lambda c: c.update(colour="red")), "colour: Extra inputs"),
     "an unknown deep key": (edited(lambda c: c["ledger"].update(luck=1)), "ledger.luck: Unexpected keyword"),
     "a missing key": (edited(lambda c: c.pop("labels")), "labels: Field required"),

@@ -106,6 +106,8 @@ def spoken(piece: str) -> str:
 def _node(graph: Graph, i: int, ids: Mapping[NodeId, str]) -> _Json:
     n = graph.nodes
     name, position, index = n.id(i), int(n.position[i]), int(n.index[i])
+    label = graph.labels.get(name)
+    said = "" if label is None else label.text
     node: _Json = {
         "node_id": ids[name],
         "feature": -1,
@@ -117,7 +119,7 @@ def _node(graph: Graph, i: int, ids: Mapping[NodeId, str]) -> _Json:
         "run_idx": 0,
         "reverse_ctx_idx": 0,
         "jsNodeId": f"{name.layer}_-1-{position}",
-        "clerp": graph.labels.get(name, ""),
+        "clerp": said,
         "influence": _finite(n.curve[i]),
         "activation": None,
     }
@@ -127,7 +129,7 @@ def _node(graph: Graph, i: int, ids: Mapping[NodeId, str]) -> _Json:
                 "feature": cantor(int(n.layer[i]), index),
                 "feature_type": "cross layer transcoder",
                 "jsNodeId": f"{name.layer}_{index}-0",
-                "clerp": graph.labels.get(name) or _description(graph, name),
+                "clerp": said or _description(graph, name),
                 "activation": _finite(n.activation[i]),
             }
         case Kind.TOKEN:

@@ -6,7 +6,7 @@ time it is opened. Unknown versions and keys are refused; nothing is unpickled.
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, cast
 
@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 from micrographia import store
 from micrographia.bases.formats.writing import new_folder
 from micrographia.errors import CallError, WorkError
-from micrographia.graph.graph import Graph, GraphTarget, Supernode
+from micrographia.graph.graph import Graph, GraphTarget, NodeLabel, Supernode
 from micrographia.graph.ledger import Ledger
 from micrographia.graph.nodes import NodeId
 from micrographia.graph.promoted import Promoted
@@ -30,7 +30,7 @@ from micrographia.model.tokens import Prompt
 
 __all__ = ["GraphManifest", "columns_of", "graph_from", "load_graph", "manifest_of", "save_graph"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _TABLES = "tables.safetensors"
 _FORM = ConfigDict(frozen=True, extra="forbid")
 _PROMOTED = ("tokens", "logits", "suppressed", "suppressed_logits")
@@ -85,12 +85,22 @@ class _SupernodeRecord(BaseModel):
     by: _Text
 
 
+class _LabelRecord(BaseModel):
+    model_config = _FORM
+
+    text: _Text
+    kind: _Text
+    score: float | None
+    by: _Text
+    agrees: bool | None
+
+
 class GraphManifest(BaseModel):
     """The file `manifest.json` of a graph."""
 
     model_config = _FORM
 
-    schema_version: Literal[1] = _SCHEMA
+    schema_version: Literal[2] = _SCHEMA
     kind: Literal["graph"] = "graph"
     prompt: _PromptRecord
     targets: tuple[_TargetRecord, ...]
@@ -101,7 +111,7 @@ class GraphManifest(BaseModel):
     ledger: Ledger | None
     facts: TraceFacts | None
     supernodes: tuple[_SupernodeRecord, ...]
-    labels: dict[str, _Text]
+    labels: dict[str, _LabelRecord]
     """Of nodes, by their names."""
     pieces: dict[int, _Text] | None
     """Of the promoted and suppressed tokens; None where features do not say what they promote."""
@@ -167,7 +177,7 @@ def manifest_of(graph: Graph, *files: store.FileRecord) -> GraphManifest:
             _SupernodeRecord(name=each.name, members=tuple(map(str, each.members)), reason=each.reason, by=each.by)
             for each in graph.supernodes
         ),
-        labels={str(name): label for name, label in sorted(graph.labels.items(), key=str)},
+        labels={str(name): _LabelRecord(**asdict(label)) for name, label in sorted(graph.labels.items(), key=str)},
         pieces=None if graph.promoted is None else dict(sorted(graph.promoted.pieces.items())),
         foreign=dict(graph.foreign),
         files=files,
@@ -191,7 +201,7 @@ def _read_manifest(folder: Path) -> GraphManifest:
     if known.get("schema_version") != _SCHEMA:
         raise WorkError(
             f"{path} has schema version {known.get('schema_version')!r}, and this Micrographia reads version "
-            f"{_SCHEMA}: update Micrographia."
+            f"{_SCHEMA}: trace its prompt anew, or update Micrographia."
         )
     try:
         return GraphManifest.model_validate(raw)
@@ -248,7 +258,7 @@ def graph_from(manifest: GraphManifest, columns: Mapping[str, np.ndarray]) -> Gr
             Supernode(each.name, tuple(map(NodeId.parse, each.members)), each.reason, each.by)
             for each in manifest.supernodes
         ),
-        labels={NodeId.parse(name): label for name, label in manifest.labels.items()},
+        labels={NodeId.parse(name): NodeLabel(**label.model_dump()) for name, label in manifest.labels.items()},
         foreign=manifest.foreign,
     )
     if wrong := _disagreement(graph):

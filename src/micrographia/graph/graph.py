@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import networkx
     import pandas
 
-__all__ = ["Frames", "Graph", "GraphTarget", "Node", "Supernode"]
+__all__ = ["Frames", "Graph", "GraphTarget", "Node", "NodeLabel", "Supernode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,32 @@ class Supernode:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLabel:
+    """What a node is called, and what that is worth."""
+
+    text: str = ""
+    """Empty where no name is earned."""
+    kind: str = ""
+    """Of a feature: input, output, both, cross, obscure, dense, dead; empty where nobody has looked."""
+    score: float | None = None
+    """How well the label tells, in text that it was not made from, where the feature is active; 0.5 is chance."""
+    by: str = ""
+    """Who named it: a rule, a person, another tool."""
+    agrees: bool | None = None
+    """Whether the feature does in this prompt what its label says; None where that cannot be told."""
+
+
+_UNNAMED = NodeLabel()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """All that is known of one node at once."""
 
     id: NodeId
     words: str
     """A token's or a target's text, a feature's label; empty where there is none."""
+    label: NodeLabel | None
     activation: float
     influence: float
     curve: float
@@ -89,7 +109,7 @@ class Graph:
     facts: TraceFacts | None = None
     promoted: Promoted | None = None
     supernodes: tuple[Supernode, ...] = ()
-    labels: Mapping[NodeId, str] = field(default_factory=dict[NodeId, str])
+    labels: Mapping[NodeId, NodeLabel] = field(default_factory=dict[NodeId, NodeLabel])
     foreign: Mapping[str, object] = field(default_factory=dict[str, object])
     """What another tool's file said beyond all this; it is given back when such a file is written."""
 
@@ -111,6 +131,7 @@ class Graph:
         return Node(
             id=n.id(i),
             words=self.words(i),
+            label=self.labels.get(n.id(i)),
             activation=float(n.activation[i]),
             influence=float(n.influence[i]),
             curve=float(n.curve[i]),
@@ -130,7 +151,7 @@ class Graph:
             case Kind.TARGET:
                 return self.targets[int(self.nodes.index[node])].name
             case _:
-                return self.labels.get(name, "")
+                return self.labels.get(name, _UNNAMED).text
 
     def inputs_of(self, name: str | NodeId, n: int | None = None) -> tuple[Edge, ...]:
         """The edges that lead to a node, heaviest first."""

@@ -22,7 +22,7 @@ from micrographia.graph.check import Report, check_graph, read_graph_json, uncan
 from micrographia.graph.exchange import COLUMNS, EXTRA, graph_json
 from micrographia.graph.files import GraphManifest, graph_from
 from micrographia.graph.flow import influence
-from micrographia.graph.graph import Graph, GraphTarget, Supernode
+from micrographia.graph.graph import Graph, GraphTarget, NodeLabel, Supernode
 from micrographia.graph.nodes import Kind, NodeId
 from micrographia.graph.tables import EdgeTable, NodeTable
 from micrographia.ids import TokenId
@@ -38,6 +38,7 @@ _KINDS = {
     "embedding": Kind.TOKEN,
     "logit": Kind.TARGET,
 }
+_ELSEWHERE = "another tool"
 _BLOCKING = ("form", "type", "ctx", "dangling", "repeated", "upwards", "no logit")
 """The rules without which a file cannot be read; the others only make it hard for other tools."""
 _CLERP = re.compile(r'Output "(?P<token>.*)" \(p=(?P<p>[0-9.eE+-]+)\)\s*', re.DOTALL)
@@ -263,10 +264,10 @@ def _relabelled(graph: Graph, nodes: Sequence[_Named], file: _Record) -> Graph:
     for node in nodes:
         said, clerp = written[node.node_id]["clerp"], node.raw["clerp"]
         if node.kind is not Kind.TARGET and clerp != said:
-            labels[_name(node)] = str(clerp)
+            labels[_name(node)] = NodeLabel(str(clerp), by=_ELSEWHERE)
     groups = _object(file["qParams"]).get("supernodes")
     changed = groups != _object(before["qParams"])["supernodes"]
-    kept = {name: label for name, label in labels.items() if label}
+    kept = {name: label for name, label in labels.items() if label.text or label.kind}
     made = replace(graph, labels=kept)
     return made.grouped(_groups(groups, {node.node_id: _name(node) for node in nodes})) if changed else made
 
@@ -281,7 +282,11 @@ def _foreign(nodes: Sequence[_Named], edges: Sequence[tuple[int, int, _Record]],
     targets = [node for node in nodes if node.kind is Kind.TARGET]
     threshold = metadata.get("node_threshold")
     edge_share = _object(metadata.get("pruning_settings")).get("edge_threshold")
-    labels = {_name(n): str(n.raw["clerp"]) for n in nodes if n.kind is not Kind.TARGET and n.raw["clerp"]}
+    labels = {
+        _name(n): NodeLabel(str(n.raw["clerp"]), by=_ELSEWHERE)
+        for n in nodes
+        if n.kind is not Kind.TARGET and n.raw["clerp"]
+    }
     graph = Graph(
         prompt=Prompt(
             tuple(TokenId(ids.get(i, -1)) for i in range(len(tokens))),
