@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
+from micrographia.atlas.atlas import Atlas, atlas_beside
 from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
@@ -24,6 +25,8 @@ from micrographia.graph.targets import Target, Tokens, difference
 from micrographia.graph.trace import Trace
 from micrographia.graph.tracing import DEFAULT_NODES, DEFAULT_SHARE, trace
 from micrographia.ids import TokenId
+from micrographia.labels.naming import named
+from micrographia.labels.store import LabelBook, labels_beside
 from micrographia.model.direct import Direct, HeadTops, direct_attribution, head_tops
 from micrographia.model.frozen import Frozen, freeze
 from micrographia.model.heads import HeadScores, score_heads
@@ -45,12 +48,14 @@ class Microscope:
     a function in `micrographia.model`, for those who hold only a model.
     """
 
-    __slots__ = ("chosen", "model")
+    __slots__ = ("_atlas", "_labels", "chosen", "model")
 
     def __init__(self, model: Model, basis: BasisChoice = None) -> None:
         self.model = model
         self.chosen: ChosenBasis = choose_basis(model, basis)
         """The basis, its name, and what is known about it."""
+        self._atlas: Atlas | None = None
+        self._labels: LabelBook | None = None
 
     def __repr__(self) -> str:
         return f"<Microscope on {self.model!r}, read in {self.chosen.name}>"
@@ -59,6 +64,20 @@ class Microscope:
     def basis(self) -> Basis:
         """What the MLPs' outputs are written in."""
         return self.chosen.basis
+
+    @property
+    def atlas(self) -> Atlas | None:
+        """What each feature does over a corpus; None where no atlas lies beside the basis."""
+        if self._atlas is None and self.chosen.folder is not None:
+            self._atlas = atlas_beside(self.chosen.folder, self.model, self.basis)
+        return self._atlas
+
+    @property
+    def labels(self) -> LabelBook | None:
+        """What features are called, and what that is worth; None where no labels lie beside the atlas."""
+        if self._labels is None and self.atlas is not None:
+            self._labels = labels_beside(self.atlas)
+        return self._labels
 
     def token(self, token: str | int) -> TokenId:
         """The id of a token; text must be exactly one token, its leading space included."""
@@ -120,6 +139,7 @@ class Microscope:
         found = self.rows(tokens, target=wanted, max_nodes=max_nodes, share=share, memory=memory, progress=progress)
         parts = self.decompose(found.prompt)
         graph = graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
+        graph = graph if self.labels is None else named(graph, self.labels)
         return graph if group else graph.grouped(())
 
     def overview(

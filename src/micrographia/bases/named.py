@@ -42,6 +42,8 @@ class ChosenBasis:
     name: str
     facts: BasisFacts | None = None
     """None where there are no files: the model's own neurons, or a basis made in memory."""
+    folder: Path | None = None
+    """Where the files lie, and the atlas with them."""
 
 
 def choose_basis(model: Model, choice: BasisChoice = None) -> ChosenBasis:
@@ -96,7 +98,7 @@ def _opened(model: Model, folder: Path, name: str) -> ChosenBasis:
     # Ours and the embedded model are pinned together, and a tokenizer takes half a second to weigh.
     if name != TRANSCODERS:
         _check_tokenizer(file.facts, model, folder)
-    return ChosenBasis(_used(file, model, folder), name, file.facts)
+    return ChosenBasis(_used(file, model, folder), name, file.facts, folder)
 
 
 def _used(file: BasisFile, model: Model, folder: Path) -> PerLayer | CrossLayer:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TypeAlias, cast, final
 
 from micrographia import store
+from micrographia.atlas.atlas import Atlas
 from micrographia.errors import CacheError, CallError, WorkError
 from micrographia.ids import Layer
 from micrographia.labels.label import By, Evidence, Kind, Label, Provenance
 
-__all__ = ["LONGEST", "LabelBook", "check_text", "labels_place"]
+__all__ = ["LONGEST", "LabelBook", "check_text", "labels_beside", "labels_place"]
 
 LONGEST = 512
 """Characters of a label that a person writes; other tools take no more."""
@@ -50,6 +51,12 @@ _Row: TypeAlias = tuple[
 def labels_place(atlas: Path) -> Path:
     """Where the labels of an atlas lie: `atlas.labels` beside `atlas`."""
     return atlas.with_name(f"{atlas.name}.labels")
+
+
+def labels_beside(atlas: Atlas) -> "LabelBook | None":
+    """The labels of an atlas, if there are any."""
+    place = labels_place(atlas.folder)
+    return LabelBook.open(place) if place.exists() else None
 
 
 def check_text(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from micrographia.graph.graph import Graph
+from micrographia.graph.graph import Graph, NodeLabel
 from micrographia.graph.nodes import Kind
 from micrographia.report.words import joined, span
 
@@ -51,8 +51,18 @@ class Part:
     activation: float
     """Of its most influential member."""
     promotes: tuple[Said, ...]
+    label: NodeLabel | None = None
+    """Of a single feature of which something is known."""
     reason: str = ""
     """Why its members are together; empty for a single node."""
+
+    @property
+    def called(self) -> str:
+        """`“␣years” .93`, with ≠ where it does something else here; the kind where no name is earned."""
+        if self.label is None or not self.label.text:
+            return "" if self.label is None else self.label.kind
+        score = "" if self.label.score is None else f" {self.label.score:.2f}".replace("0.", ".", 1)
+        return f"“{self.label.text}”{score}{' ≠' if self.label.agrees is False else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,7 @@ def _part(graph: Graph, each: _Members, inside: float) -> Part:
         places=_places(graph, nodes),
         activation=float(n.activation[first]),
         promotes=_promoted(graph, nodes),
+        label=graph.labels.get(graph.nodes.id(first)) if len(nodes) == 1 and kind == Kind.FEATURE else None,
         reason=each.reason if len(nodes) > 1 else "",
     )
 
@@ -194,7 +205,7 @@ def _name(graph: Graph, nodes: Int64[np.ndarray, " member"], kind: Kind) -> str:
         case Kind.BIAS:
             return "bias"
         case Kind.FEATURE:
-            return graph.words(int(nodes[0])) or str(graph.nodes.id(int(nodes[0])))
+            return str(graph.nodes.id(int(nodes[0])))
 
 
 def _between(numbers: Int64[np.ndarray, " member"]) -> str:

@@ -22,7 +22,7 @@ _KINDS = {Kind.TOKEN: "cyan", Kind.ERROR: "yellow", Kind.BIAS: "yellow", Kind.TA
 _COLUMNS = ("share", "what", "layer", "at", "active", "promotes")
 _LONGEST = 16
 _NARROW, _UNBOUNDED = 92, 1000
-_MOST_WIDE, _MOST_NARROW = (6, 34, 5, 15, 6), (6, 25, 5, 11, 6)
+_MOST_WIDE, _MOST_NARROW = (6, 40, 5, 15, 6), (6, 31, 5, 11, 6)
 
 
 def summary(graph: Graph, width: int, *, parts: int = 24, ways: int = 6) -> RenderableType:
@@ -50,7 +50,16 @@ def _outline(graph: Graph, width: int, at_most: int) -> RenderableType:
     note = Text(style="dim")
     if hidden:
         note.append(f"{joined(hidden, 'part')} more, with shares of {percent(tree.hidden_share)} in sum.")
-    return Group(Text("From the answer down", style="bold"), table, *([note] if hidden else []))
+    legend = _legend([branch.part for branch, _ in _walked(tree.root)])
+    return Group(Text("From the answer down", style="bold"), table, *([note] if hidden else []), *legend)
+
+
+def _legend(parts: Sequence[Part]) -> Iterator[Text]:
+    """What the names beside features are worth, if there are any."""
+    if any(part.called for part in parts):
+        said = "“…” .93 a feature's label over a corpus, and how well it tells in unseen text; chance is .5."
+        odd = any(part.label is not None and part.label.agrees is False for part in parts)
+        yield Text(said + (" ≠ it does something else here." if odd else ""), style="dim")
 
 
 def _widths(rows: Sequence[Sequence[Text]], width: int) -> list[int]:
@@ -70,7 +79,8 @@ def _walked(branch: Branch, prefix: str = "", below: str = "") -> Iterator[tuple
 
 def _cells(part: Part, prefix: str) -> Sequence[Text]:
     count = f" ×{len(part.members)}" if len(part.members) > 1 and part.kind != Kind.TARGET else ""
-    name = Text.assemble((prefix, "dim"), (inert(part.name), _KINDS.get(part.kind, "")), (count, "dim"))
+    called = f" {inert(part.called)}" if part.called else ""
+    name = Text.assemble((prefix, "dim"), (inert(part.name), _KINDS.get(part.kind, "")), (count + called, "dim"))
     promotes = "  ".join(shortened(said.piece, _LONGEST) for said in part.promotes)
     active = significant(part.activation) if part.kind == Kind.FEATURE else ""
     places = "" if part.kind == Kind.TARGET else inert(part.places)
@@ -107,7 +117,9 @@ def _stops(route: Route) -> Text:
 
 
 def _hint(part: Part) -> str:
-    """What a stop is beside its name: a token's position, what a feature promotes first."""
+    """What a stop is beside its name: a token's position, a feature's label, or what it promotes first."""
+    if part.label is not None and part.label.text:
+        return f" “{shortened(part.label.text, _LONGEST)}”"
     if part.kind == Kind.TOKEN:
         return f" {part.places.split(' ')[0]}"
     return f" ({shortened(part.promotes[0].piece, _LONGEST)})" if part.promotes else ""
