@@ -104,12 +104,17 @@ def onward(
     *,
     layer: int,
     past: KeyValues | None = None,
+    allowed: Bool[Tensor, "batch 1 query key"] | None = None,
 ) -> Stream:
     """Take a residual that block `layer` reads through the blocks from there on; the residual behind the last one.
 
-    `past` holds keys and values of what stands in front of the batch, for these blocks.
+    `past` holds keys and values of what stands in front of the batch, for these blocks. `allowed` forbids keys to
+    queries beyond what order, padding and windows do: columns may be branches that share what is past, and no more.
     """
     run = _begin(weights, anatomy, batch, gate, past)
+    if allowed is not None:
+        for window in set(anatomy.windows):
+            run.masks[window] = allowed & allowed_keys(batch.positions, run.keys, run.real_keys, window)
     for later, block in enumerate(weights.blocks[layer:], layer):
         x = _block(run, Layer(later), block, x)
     return x

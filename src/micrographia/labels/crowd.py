@@ -1,0 +1,200 @@
+"""The features of a layer, and behind them as many random directions as are wanted, over the windows of a reading.
+
+A random direction reads and writes random mixtures of what the layer's features read and write, so that it lies where
+they lie; it is active where its value is largest, at the share of places at which some feature of the layer is. It goes
+through everything that a feature goes through, and what is said of it is wrong.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from micrographia.atlas.atlas import LayerAtlas
+from micrographia.atlas.effects import row_norms, written_by
+from micrographia.atlas.fingerprint import FeatureBasis
+from micrographia.atlas.strength import strengths
+from micrographia.atlas.watch import EncoderWatch, Span, Watch
+from micrographia.labels.halves import Halves, Reading
+from micrographia.labels.walk import Walk
+from micrographia.model.weights import Weights
+
+__all__ = ["DENSE", "Crowd"]
+
+DENSE = 0.1
+"""The share of places from which on a feature is dense."""
+_SPAN = Span(0, 0)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Crowd:
+    """Who is active where, sorted by feature; random directions stand behind the features."""
+
+    n_features: int
+    n_random: int
+    start: Int64[np.ndarray, " bound"]
+    """Where the entries of each begin, and where the last ones end."""
+    row: Int64[np.ndarray, " entry"]
+    strength: Float64[np.ndarray, " entry"]
+    density: Float64[np.ndarray, " one"]
+    """Of features over the whole atlas."""
+    places: Int64[np.ndarray, "one example"]
+    """A random sample of the places of each in the half that labels are made from; -1 behind the last."""
+    strong: Int64[np.ndarray, "one example"]
+    """The same of its strongest three tenths."""
+    top: Int64[np.ndarray, "one example"]
+    """The strongest of all, in order."""
+    writes: Float[Tensor, "one d_model"]
+
+    def __len__(self) -> int:
+        return self.n_features + self.n_random
+
+    @staticmethod
+    def of(
+        walk: Walk, watch: Watch, atlas: LayerAtlas, basis: FeatureBasis, halves: Halves, n_random: int, seed: int
+    ) -> "Crowd":
+        """Take a walk through the next block, and see who is active."""
+        chance = np.random.default_rng([seed, atlas.plan.layer])
+        counts = atlas.counts()
+        density = counts / atlas.n_positions
+        writes = written_by(basis, walk.model.weights, watch.layer).float()
+        seen = _Seen(watch, _reads(watch, walk.model.weights, n_random, seed))
+        walk.step(seen, watch.site)
+        alive = density[(density > 0) & (density <= DENSE)]
+        copied = chance.choice(alive, n_random) if len(alive) else np.full(n_random, 0.01)
+        row, who, strength = seen.entries(copied, len(density))
+        generator = torch.Generator().manual_seed(seed + 1)
+        mixed = torch.randn(n_random, len(writes), generator=generator).to(writes) @ writes
+        lengths = row_norms(writes)[torch.from_numpy(chance.integers(0, len(writes), n_random))]
+        mixed *= (lengths / row_norms(mixed).clamp(min=1e-12))[:, None]
+        order = np.argsort(who, kind="stable")
+        start = np.searchsorted(who[order], np.arange(len(density) + n_random + 1))
+        row, strength = row[order], strength[order]
+        known, drawn = _of_atlas(atlas, halves), _of_reading(walk.reading, start, row, strength, len(density), seed)
+        places, strong, top = (_stacked(a, b) for a, b in zip(known, drawn, strict=True))
+        whole = np.concatenate([density, copied])
+        return Crowd(
+            len(density), n_random, start, row, strength, whole, places, strong, top, torch.cat([writes, mixed])
+        )
+
+    def entries(self, one: int) -> slice:
+        return slice(int(self.start[one]), int(self.start[one + 1]))
+
+
+@final
+class _Seen:
+    """Takes down what is active as the windows pass."""
+
+    __slots__ = ("_codes", "_features", "_reads", "_rows", "_values", "_watch")
+
+    def __init__(self, watch: Watch, reads: Float[Tensor, "random wide"]) -> None:
+        self._watch, self._reads = watch, reads
+        self._rows: list[np.ndarray] = []
+        self._features: list[np.ndarray] = []
+        self._codes: list[np.ndarray] = []
+        self._values: list[Tensor] = []
+
+    def __call__(self, first: int, act: Float[Tensor, "window pos wide"], /) -> None:
+        active = self._watch(act, _SPAN)
+        self._rows.append(active.row + first * (act.shape[1] - 1))
+        self._features.append(active.feature.astype(np.int32))
+        self._codes.append(active.code)
+        values = act[:, 1:].flatten(0, 1).to(self._reads.dtype) @ self._reads.T
+        self._values.append((values if isinstance(self._watch, EncoderWatch) else values.abs()).float().cpu())
+
+    def entries(
+        self, densities: Float64[np.ndarray, " random"], n_features: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, features and strengths; random directions are active where their value is among the largest."""
+        values = torch.cat(self._values)
+        n = [max(1, round(len(values) * float(density))) for density in densities]
+        row, who, strength = [np.concatenate(self._rows)], [np.concatenate(self._features)], list[np.ndarray]()
+        strength.append(strengths(np.concatenate(self._codes), self._watch.exponent))
+        for i, most in enumerate(n):
+            best = values[:, i].topk(most)
+            row.append(best.indices.numpy())
+            who.append(np.full(most, n_features + i, dtype=np.int32))
+            strength.append((best.values - best.values[-1] + 1e-6).double().numpy())
+        return np.concatenate(row), np.concatenate(who), np.concatenate(strength)
+
+
+def _reads(watch: Watch, weights: Weights, n: int, seed: int) -> Float[Tensor, "random wide"]:
+    """Random mixtures of what the features read; of neurons, of their activations by what they write."""
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(n, watch.n_features, generator=generator)
+    match watch:
+        case EncoderWatch(_, encoder):
+            rows = encoder.weight
+            return mixed.to(rows) @ rows
+        case _:
+            norms = watch.write_norms
+            return mixed.to(norms) * norms
+
+
+def _of_atlas(atlas: LayerAtlas, halves: Halves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The examples of features that lie in the half that labels are made from: a sample, its upper tenths, the top."""
+    histogram = atlas.arrays["histogram"].astype(np.int64)
+    found: dict[str, np.ndarray] = {}
+    for order in ("random", "strongest"):
+        place = atlas.arrays[f"{order}.place"].astype(np.int64)
+        fit = (atlas.arrays[f"{order}.code"] > 0) & ~halves.held(halves.documents(place))
+        found[order] = np.where(fit, place, -1)
+    value = strengths(np.ascontiguousarray(atlas.arrays["random.code"]), atlas.plan.exponent)
+    upper = np.where(value >= _least(histogram, atlas)[:, None], found["random"], -1)
+    return found["random"], _without_twins(np.concatenate([found["strongest"], upper], 1)), found["strongest"]
+
+
+def _least(histogram: Int64[np.ndarray, "feature bin"], atlas: LayerAtlas) -> Float64[np.ndarray, " feature"]:
+    """Where the strongest three tenths of each feature's activations begin."""
+    return np.array([atlas.feature(index).quantile(0.7) for index in range(len(histogram))])
+
+
+def _of_reading(
+    reading: Reading,
+    start: Int64[np.ndarray, " bound"],
+    row: Int64[np.ndarray, " entry"],
+    strength: Float64[np.ndarray, " entry"],
+    first: int,
+    seed: int,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """The same for random directions, of what was read in that half."""
+    chance = np.random.default_rng(seed)
+    fit, length = reading.fit.ravel(), reading.ids.shape[1]
+    sample: list[np.ndarray] = []
+    strong: list[np.ndarray] = []
+    top: list[np.ndarray] = []
+    for one in range(first, len(start) - 1):
+        here = slice(int(start[one]), int(start[one + 1]))
+        rows, values = row[here], strength[here]
+        rows, values = rows[fit[rows]], values[fit[rows]]
+        window, position = np.divmod(rows, reading.per_window)
+        places = reading.windows[window] * length + position + 1
+        drawn = chance.permutation(len(places))[:32]
+        best = np.argsort(-values, kind="stable")[:8]
+        upper = drawn[values[drawn] >= np.quantile(values, 0.7)] if len(values) else drawn
+        sample.append(places[drawn])
+        strong.append(np.unique(np.concatenate([places[best], places[upper]])))
+        top.append(places[best])
+    return sample, strong, top
+
+
+def _without_twins(places: Int64[np.ndarray, "feature example"]) -> Int64[np.ndarray, "feature example"]:
+    """Each place once; -1 for its second time."""
+    ordered = np.sort(places, axis=1)
+    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
+    return ordered
+
+
+def _stacked(
+    known: Int64[np.ndarray, "feature example"], more: list[Int64[np.ndarray, " some"]]
+) -> Int64[np.ndarray, "one example"]:
+    width = max(known.shape[1], *(len(each) for each in more), 1)
+    found = np.full((len(known) + len(more), width), -1, dtype=np.int64)
+    found[: len(known), : known.shape[1]] = known
+    for i, each in enumerate(more, len(known)):
+        found[i, : len(each)] = each
+    return found

@@ -1,0 +1,123 @@
+"""What a vocabulary's tokens have in common: their form, their frequency, and which are kin.
+
+Two tokens are kin if they differ only in case, a space or a plural, or if their embeddings are closer than those of all
+but one in a thousand pairs of the text's tokens.
+"""
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from micrographia.atlas.text import Text
+from micrographia.model.model import Model
+
+__all__ = ["CLASSES", "Vocabulary"]
+
+_PAIRS = 20_000
+_CLOSER = 0.999
+_SUFFIXES = ("ing", "ed", "ly", "tion", "er", "est", "ness", "ment", "able")
+
+
+def _word(piece: str) -> str:
+    return piece.strip()
+
+
+def _script(name: str) -> Callable[[str], bool]:
+    def has(piece: str) -> bool:
+        letters = [c for c in piece if c.isalpha()]
+        return bool(letters) and all(unicodedata.name(c, "").startswith(name) for c in letters)
+
+    return has
+
+
+def _suffix(end: str) -> Callable[[str], bool]:
+    return lambda piece: _word(piece).isalpha() and _word(piece).endswith(end) and len(_word(piece)) > len(end) + 1
+
+
+CLASSES: Mapping[str, Callable[[str], bool]] = {
+    "a digit": lambda piece: _word(piece).isdecimal(),
+    "a mark of punctuation": lambda piece: bool(_word(piece)) and not any(c.isalnum() for c in _word(piece)),
+    "a line break": lambda piece: "\n" in piece and not piece.strip(),
+    "blank space": lambda piece: bool(piece) and not piece.strip() and "\n" not in piece,
+    "a capitalised word": lambda piece: piece[:1] == " " and _word(piece).isalpha() and _word(piece).istitle(),
+    "a word in capitals": lambda piece: len(_word(piece)) > 1 and _word(piece).isalpha() and _word(piece).isupper(),
+    "the inside of a word": lambda piece: piece[:1].isalpha() and piece.isascii() and piece.islower(),
+    "a Cyrillic token": _script("CYRILLIC"),
+    "a Greek token": _script("GREEK"),
+    "an Arabic token": _script("ARABIC"),
+    "a Chinese or Japanese token": lambda piece: any(
+        unicodedata.name(c, "").startswith(("CJK", "HIRAGANA", "KATAKANA")) for c in piece
+    ),
+    **{f"a word in -{end}": _suffix(end) for end in _SUFFIXES},
+}
+"""Classes of tokens that a label may name, each with its test of a token's text."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """The tokens of a text."""
+
+    texts: Sequence[str]
+    frequency: Float64[np.ndarray, " d_vocab"]
+    """Of each token among all, never zero."""
+    members: Bool[np.ndarray, "name d_vocab"]
+    """Of the classes, in their order."""
+    directions: Float32[np.ndarray, "d_vocab d_model"]
+    """Embeddings, centred and of length one."""
+    near: float
+    """The cosine from which on tokens are kin."""
+    spaced: bool
+    """Whether a word's first token begins with a space."""
+
+    @staticmethod
+    def of(model: Model, text: Text, seed: int) -> "Vocabulary":
+        n = model.anatomy.d_vocab
+        known = min(n, model.tokenizer.d_vocab)
+        texts = [model.tokenizer.raw(token).decode("utf-8", "replace") for token in range(known)] + [""] * (n - known)
+        counts = np.bincount(text.ids.ravel(), minlength=n)[:n].astype(np.float64)
+        frequency = (counts + 0.5) / (counts.sum() + 0.5 * n)
+        members = np.array([[holds(piece) for piece in texts] for holds in CLASSES.values()])
+        embed = model.weights.embed.float().cpu().numpy()
+        embed = embed - frequency.astype(np.float32) @ embed
+        directions = embed / np.maximum(np.sqrt((embed**2).sum(1, keepdims=True)), 1e-12)
+        pairs = np.random.default_rng(seed).choice(np.flatnonzero(counts), (2, _PAIRS))
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        cosines = (directions[pairs[0]] * directions[pairs[1]]).sum(1)
+        near = float(np.quantile(cosines, _CLOSER)) if len(cosines) else 1.0
+        spaced = sum(text[:1] == " " for text in texts) > len(texts) / 10
+        return Vocabulary(texts, frequency, members, directions, near, spaced)
+
+    def kin(self, token: int, others: Int64[np.ndarray, " other"]) -> Bool[np.ndarray, " other"]:
+        """Which of some tokens are kin to one."""
+        close = self.directions[others] @ self.directions[token] >= self.near
+        stem = _stem(self.texts[token])
+        names = [_stem(self.texts[int(other)]) for other in others]
+        alike = np.array([bool(stem) and name == stem for name in names], dtype=bool)
+        return close | alike | (others == token)
+
+    def words(self, tokens: Sequence[int], most: int = 3) -> str:
+        """Tokens as people read them, those that differ only in form once: `years / months / …`."""
+        found: dict[str, str] = {}
+        for token in tokens:
+            found.setdefault(_stem(self.texts[token]) or self.texts[token], self.shown(token))
+        shown = list(found.values())
+        return " / ".join(shown[:most]) + (" / …" if len(shown) > most else "")
+
+    def shown(self, token: int) -> str:
+        """One token as people read it: `years` for a whole word, `…ears` for what goes on with one."""
+        text = self.texts[token]
+        if not text.strip():
+            return text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "(nothing)"
+        word = "".join(c if c.isprintable() else "�" for c in text.strip())
+        inside = self.spaced and text[:1] == word[0] and word.isascii() and word.isalpha() and word.islower()
+        return f"…{word}" if inside else word
+
+
+def _stem(text: str) -> str:
+    word = text.strip().casefold()
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
