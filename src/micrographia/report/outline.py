@@ -1,4 +1,4 @@
-"""A graph as an outline: from the answer down to the tokens, each part under the one that uses it most.
+"""A graph as an outline: from the answer down to the tokens, each part under what uses it.
 
 A part is a supernode, a feature that is in none, a token, the bias, or all errors together. Everything at a position
 that stands in front of every prompt is one part too: nothing of it depends on the prompt. A part's share is the
@@ -239,9 +239,9 @@ def _promoted(graph: Graph, nodes: Int64[np.ndarray, " member"]) -> tuple[Said, 
 
 
 def _parents(graph: Graph, parts: Sequence[Part]) -> list[int]:
-    """For each part, the one of those above it to which most of its influence flows; the answer where there is none.
-
-    Above is what ends in a higher layer, so that there is no circle.
+    """For each part, the one of those above it to which most of its influence flows. The answer takes nearly always
+    more than any single other, so it is the parent of what gives it more than all others together, of what gives to
+    nothing else, and of what is the same everywhere. Above is what ends in a higher layer, so that there is no circle.
     """
     of = _part_of(graph, [part.members for part in parts])
     flow: dict[tuple[int, int], float] = {}
@@ -250,9 +250,14 @@ def _parents(graph: Graph, parts: Sequence[Part]) -> list[int]:
         flow[source, target] = flow.get((source, target), 0.0) + score
     height = [_height(graph, part) for part in parts]
     best: dict[int, tuple[float, int]] = {}
+    beside = [0.0] * len(parts)
     for (source, target), score in flow.items():
-        if height[target] > height[source]:
+        if target and height[target] > height[source]:
             best[source] = max(best.get(source, (-1.0, 0)), (score, -target))
+            beside[source] += score
+    for number in list(best):
+        if flow.get((number, 0), 0.0) >= beside[number] or _says_little(graph, parts[number]):
+            del best[number]
     return [-best[number][1] if number in best else 0 for number in range(len(parts))]
 
 

@@ -168,7 +168,7 @@ def _outline(graph: Graph) -> Iterator[str]:
     if hidden:
         yield f'<p class="dim">{joined(hidden, "part")} more, with shares of {percent(tree.hidden_share)} in sum.</p>'
     yield (
-        '<p class="dim">Each part stands under the one that uses it most; its share is the influence that enters it '
+        '<p class="dim">Each part stands under what uses it; its share is the influence that enters it '
         "from outside.</p></section>"
     )
 
