@@ -137,11 +137,14 @@ class Frozen:
             return torch.zeros_like(self.embed)
         return _scaled(block.attn_post_norm, held.attn_post_norm_scale, bias.expand_as(self.embed))
 
+    def mlp_read(self, layer: int, x: _Stream) -> _Stream:
+        """What the MLP reads of a residual x, through its held norm: linear, the norm's bias left out."""
+        return _scaled(self.weights.blocks[layer].mlp_norm, self.layers[layer].mlp_norm_scale, x)
+
     def transform(self, layer: int, x: _Stream) -> _Stream:
         """What the MLP writes for a residual x with its nonlinear factors held: linear, biases left out."""
         block, held = self.weights.blocks[layer], self.layers[layer]
-        read = _scaled(block.mlp_norm, held.mlp_norm_scale, x)
-        out = (held.slope * (read @ block.mlp.up.weight.T)) @ block.mlp.down.weight.T
+        out = (held.slope * (self.mlp_read(layer, x) @ block.mlp.up.weight.T)) @ block.mlp.down.weight.T
         return _scaled(block.mlp_post_norm, held.mlp_post_norm_scale, out)
 
     def transform_bias(self, layer: int) -> _Stream:
@@ -168,6 +171,19 @@ class Frozen:
         block, held = self.weights.blocks[layer], self.layers[layer]
         x = _shifted(block.attn_norm, _scaled(block.attn_norm, held.attn_norm_scale, self.residuals[layer]))
         return self._write(layer, self._values(layer, x, rows, bias=True), rows)
+
+    def moved(self, layer: int) -> Float[Tensor, "head query key"]:
+        """How long what each head brought from each key to each query of the clean run is."""
+        a, block, held = self.anatomy, self.weights.blocks[layer], self.layers[layer]
+        x = _shifted(block.attn_norm, _scaled(block.attn_norm, held.attn_norm_scale, self.residuals[layer]))
+        values = block.attn.v(x).view(-1, a.n_kv_heads, a.d_head).repeat_interleave(a.group, 1)
+        out = block.attn.o.weight.reshape(-1, a.n_heads, a.d_head)
+        ones, behind = torch.ones_like(self.embed[:1, :1]), held.attn_post_norm_scale
+        written = _scaled(
+            block.attn_post_norm, None if behind is None else ones, torch.einsum("khc,dhc->hkd", values, out)
+        )
+        lengths = held.pattern * written.square().sum(-1).sqrt()[:, None]
+        return lengths if behind is None else lengths / behind
 
     def mlp(self, layer: int, rows: slice = _ALL) -> Float[Tensor, "row d_model"]:
         """What the MLP wrote in the clean run, at some or all positions."""
