@@ -1,0 +1,165 @@
+"""Features as the atlas and the labels have them: one, or those of a description."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from micrographia.atlas.atlas import Atlas, LayerAtlas
+from micrographia.errors import CallError
+from micrographia.graph.graph import Graph
+from micrographia.graph.nodes import Kind as NodeKind
+from micrographia.labels.label import Label
+from micrographia.labels.store import LabelBook, labels_place
+from micrographia.model.tokens import Tokenizer
+from micrographia.report.wire.features import feature_document
+from micrographia.report.wire.live import FeatureList, FeatureRow
+from micrographia.report.wire.records import FeatureDocument, LabelRecord
+
+__all__ = ["Features", "Filters"]
+
+_SAID = 4
+_NOBODY: Mapping[int, Label] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What features are looked for; None is any."""
+
+    layer: int | None = None
+    kind: str | None = None
+    text: str = ""
+    promotes: str = ""
+    density_min: float = 0.0
+    density_max: float = 1.0
+    offset: int = 0
+    limit: int = 50
+
+
+@final
+class Features:
+    """The features of one atlas, with their labels where there are some."""
+
+    def __init__(self, atlas: Atlas, tokenizer: Tokenizer) -> None:
+        self.atlas, self._tokenizer = atlas, tokenizer
+        self._counts: dict[int, Int64[np.ndarray, " feature"]] = {}
+
+    def one(self, layer: int, index: int) -> FeatureDocument:
+        """All that is known of a feature."""
+        feature = self.atlas.feature(layer, index)
+        return feature_document(feature, self._tokenizer.piece, label=self.label(layer, index))
+
+    def label(self, layer: int, index: int) -> LabelRecord | None:
+        """What it is called."""
+        with self._book() as book:
+            found = None if book is None else book.label(layer, index)
+        return None if found is None else _record(found)
+
+    def say(self, layer: int, index: int, text: str) -> LabelRecord | None:
+        """Keep a person's own label, or take it back; what it is called now."""
+        self.atlas.feature(layer, index)
+        with LabelBook.create(labels_place(self.atlas.folder)) as book:
+            if text.strip():
+                book.say(layer, index, text)
+            else:
+                book.unsay(layer, index)
+            found = book.label(layer, index)
+        return None if found is None else _record(found)
+
+    def of_nodes(self, graph: Graph) -> dict[str, LabelRecord]:
+        """The labels of a graph's features, by the names of their nodes."""
+        n, found = graph.nodes, dict[str, LabelRecord]()
+        features = n.kind == NodeKind.FEATURE
+        with self._book() as book:
+            for layer in [] if book is None else sorted(set(n.layer[features].tolist())):
+                here = np.flatnonzero(features & (n.layer == layer))
+                labels = book.labels(layer, sorted(set(n.index[here].tolist()))) if book is not None else _NOBODY
+                known = ((int(i), labels.get(int(n.index[i]))) for i in here)
+                found |= {str(n.id(i)): _record(label) for i, label in known if label is not None}
+        return found
+
+    def matching(self, wanted: Filters) -> FeatureList:
+        """The features of a description, layer by layer."""
+        layers = self.atlas.layers if wanted.layer is None else (wanted.layer,)
+        tokens = self._promoted(wanted.promotes) if wanted.promotes else None
+        rows: list[FeatureRow] = []
+        total, first, last = 0, wanted.offset, wanted.offset + wanted.limit
+        with self._book() as book:
+            for layer in layers:
+                labels = _NOBODY if book is None else book.labels(layer)
+                its = self.atlas.layer(layer)
+                found = np.flatnonzero(self._chosen(its, labels, wanted, tokens))
+                some = found[max(first - total, 0) : max(last - total, 0)]
+                rows += [self._row(its, layer, int(index), labels.get(int(index))) for index in some]
+                total += len(found)
+        return FeatureList(total=total, rows=tuple(rows))
+
+    # ------------------------------------------------------------ parts
+
+    @contextmanager
+    def _book(self) -> Generator[LabelBook | None]:
+        """The labels, open; None where nobody has made any."""
+        place = labels_place(self.atlas.folder)
+        if not place.is_file():
+            yield None
+            return
+        with LabelBook.open(place) as book:
+            yield book
+
+    def _promoted(self, text: str) -> list[int]:
+        """The tokens that are meant: with a space in front, and without."""
+        tokens = [int(self._tokenizer.token(word)) for word in (text, f" {text}") if self._tokenizer.is_token(word)]
+        if not tokens:
+            raise CallError(f"{text!r} is no token of {self._tokenizer.name}, so no feature promotes it.")
+        return tokens
+
+    def _density(self, its: LayerAtlas, layer: int) -> np.ndarray:
+        if layer not in self._counts:
+            self._counts[layer] = its.counts()
+        return self._counts[layer] / its.n_positions
+
+    def _chosen(
+        self, its: LayerAtlas, labels: Mapping[int, Label], wanted: Filters, tokens: list[int] | None
+    ) -> Bool[np.ndarray, " feature"]:
+        density = self._density(its, its.plan.layer)
+        chosen = (density >= wanted.density_min) & (density <= wanted.density_max)
+        if tokens is not None:
+            chosen &= np.isin(its.arrays["promoted.token"], tokens).any(1)
+        if wanted.kind is not None or wanted.text:
+            sought = wanted.text.casefold()
+            fitting = [
+                index
+                for index, label in labels.items()
+                if wanted.kind in (None, label.kind) and (not sought or sought in (label.text or "").casefold())
+            ]
+            named = np.zeros_like(chosen)
+            named[fitting] = True
+            chosen &= named
+        return chosen
+
+    def _row(self, its: LayerAtlas, layer: int, index: int, label: Label | None) -> FeatureRow:
+        feature = its.feature(index)
+        return FeatureRow(
+            layer=layer,
+            index=index,
+            density=feature.density,
+            largest=feature.largest,
+            kind=None if label is None else label.kind,
+            label=None if label is None else label.text,
+            score=None if label is None else label.score,
+            promoted=tuple(self._tokenizer.piece(int(said.token)) for said in feature.promoted[:_SAID]),
+        )
+
+
+def _record(label: Label) -> LabelRecord:
+    return LabelRecord(
+        text=label.text or "",
+        kind=label.kind,
+        score=label.score,
+        nulls=dict(label.nulls or {}),
+        evidence=label.why,
+        by=label.by,
+    )
