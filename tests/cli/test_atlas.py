@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from micrographia.atlas.atlas import Atlas, built_place
+from micrographia.atlas.atlas import Atlas, atlas_place, built_place
 from micrographia.bases.formats.convert import save_basis
 from micrographia.bases.formats.facts import BasisFacts
 from micrographia.bases.formats.parts import BasisFile
@@ -171,8 +171,13 @@ def test_the_atlas_of_what_comes_along_is_found_without_being_named(
     shutil.copytree(place / "basis" / "atlas", built_place())
     assert built_place().is_relative_to(tmp_path)
     assert "80 features" in call("atlas", "show").result()
-    (shipped / "atlas").mkdir()
-    assert "is not an atlas" in call("atlas", "show").complaint(2), "what lies beside goes before what was built"
+    shutil.copytree(built_place(), shipped / "atlas")
+    assert atlas_place(shipped) == built_place(), "what was built here says more than what came along"
+    manifest = built_place() / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["plan"]["basis"]["fingerprint"] = "that of transcoders which came along before"
+    manifest.write_text(json.dumps(content))
+    assert atlas_place(shipped) == shipped / "atlas"
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(place: Path, folder: Path, tmp_path: Path) -> None:

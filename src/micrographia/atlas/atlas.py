@@ -192,9 +192,20 @@ def built_place() -> Path:
 
 
 def atlas_place(folder: Path) -> Path | None:
-    """Where the atlas of the basis in a folder lies, if there is one."""
-    places = [folder / BESIDE, *([built_place()] if folder == shipped_folder() else [])]
-    return next((place for place in places if place.is_dir()), None)
+    """Where the atlas of the basis in a folder lies, if there is one.
+
+    What was built here for the transcoders that come along says more than what came along with them, unless it was
+    built for others than they are now.
+    """
+    beside, built = folder / BESIDE, built_place()
+    if folder == shipped_folder() and built.is_dir() and (not beside.is_dir() or _alike(built, beside)):
+        return built
+    return beside if beside.is_dir() else None
+
+
+def _alike(one: Path, other: Path) -> bool:
+    first, second = (read_atlas_manifest(each).plan.basis.fingerprint for each in (one, other))
+    return first == second
 
 
 def atlas_beside(folder: Path, model: Model, basis: Basis) -> Atlas | None:

@@ -8,16 +8,18 @@ import sqlite3
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast, final
 
 from micrographia import store
-from micrographia.atlas.atlas import Atlas
+from micrographia.atlas.atlas import BESIDE, Atlas, built_place
+from micrographia.bases.named import shipped_folder
 from micrographia.errors import CacheError, CallError, WorkError
 from micrographia.ids import Layer
 from micrographia.labels.label import By, Evidence, Kind, Label, Provenance
 
-__all__ = ["LONGEST", "LabelBook", "check_text", "labels_beside", "labels_place"]
+__all__ = ["LONGEST", "Control", "LabelBook", "check_text", "labels_beside", "labels_place"]
 
 LONGEST = 512
 """Characters of a label that a person writes; other tools take no more."""
@@ -34,6 +36,10 @@ _MIGRATIONS = (
         evidence BLOB NOT NULL, PRIMARY KEY (layer, feature)
     ) WITHOUT ROWID;
     CREATE INDEX by_kind ON labels (kind, layer);
+    CREATE TABLE controls (
+        layer INTEGER PRIMARY KEY, tried INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+        cross_ INTEGER NOT NULL
+    );
     """,
     """
     CREATE TABLE own (
@@ -54,9 +60,10 @@ def labels_place(atlas: Path) -> Path:
 
 
 def labels_beside(atlas: Atlas) -> "LabelBook | None":
-    """The labels of an atlas, if there are any."""
-    place = labels_place(atlas.folder)
-    return LabelBook.open(place) if place.exists() else None
+    """The labels of an atlas, if there are any: made here, or those that came along with the same transcoders."""
+    shipped = shipped_folder() if atlas.folder == built_place() else None
+    places = [labels_place(atlas.folder), *([] if shipped is None else [labels_place(shipped / BESIDE)])]
+    return next((LabelBook.open(place) for place in places if place.exists()), None)
 
 
 def check_text(text: str) -> str:
@@ -70,6 +77,16 @@ def check_text(text: str) -> str:
         strange = next(c for c in said if not c.isprintable())
         raise CallError(f"A label is one line of text, and this one contains {strange!r}.")
     return said
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """How many random directions went through what features go through, and how many would have got a name."""
+
+    tried: int
+    input: int
+    output: int
+    cross: int
 
 
 @final
@@ -158,9 +175,16 @@ class LabelBook:
         rows = self._ask("SELECT DISTINCT layer, build FROM labels ORDER BY 1", ())
         return {Layer(cast("int", layer)): self._provenance(cast("int", build)) for layer, build in rows}
 
+    def controls(self) -> "Mapping[Layer, Control]":
+        """How random directions fared in each layer."""
+        rows = cast("list[tuple[int, int, int, int, int]]", self._ask("SELECT * FROM controls ORDER BY layer", ()))
+        return {Layer(layer): Control(*figures) for layer, *figures in rows}
+
     # ------------------------------------------------------------ writing
 
-    def write(self, layer: int, labels: Iterable[Label], provenance: Provenance) -> None:
+    def write(
+        self, layer: int, labels: Iterable[Label], provenance: Provenance, control: "Control | None" = None
+    ) -> None:
         """Put the labels of a layer in the place of those that were there; people's own stay."""
         with self._writing() as connection:
             said = provenance.model_dump_json()
@@ -170,6 +194,10 @@ class LabelBook:
             rows = (_row(label, build) for label in labels)
             marks = ", ".join("?" * len(_COLUMNS.split(",")))
             connection.executemany(f"INSERT INTO labels ({_COLUMNS}) VALUES ({marks})", rows)
+            connection.execute("DELETE FROM controls WHERE layer = ?", (layer,))
+            if control is not None:
+                values = (layer, control.tried, control.input, control.output, control.cross)
+                connection.execute("INSERT INTO controls VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM builds WHERE id NOT IN (SELECT build FROM labels)")
 
     def say(self, layer: int, index: int, text: str) -> None:
