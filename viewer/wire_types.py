@@ -9,7 +9,7 @@ from typing import cast
 
 from pydantic.json_schema import models_json_schema
 
-from micrographia.report.wire import records
+from micrographia.report.wire import attention, live, records
 
 HERE = Path(__file__).parent
 HEAD = "// Made by viewer/wire_types.py from micrographia.report.wire: change it there, then run scripts/viewer.\n"
@@ -48,7 +48,8 @@ def interface(name: str, schema: dict[str, object]) -> str:
 def types() -> str:
     kinds = [
         each
-        for each in vars(records).values()
+        for module in (records, live, attention)
+        for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, records.WireRecord) and each is not records.WireRecord
     ]
     _, schema = models_json_schema([(kind, "serialization") for kind in kinds])

@@ -1,5 +1,65 @@
 // Made by viewer/wire_types.py from micrographia.report.wire: change it there, then run scripts/viewer.
 
+/** Who answers. The model is opened when the server has started, which may take a while. */
+export interface AboutDocument {
+  readonly version: string;
+  readonly state: "opening" | "ready" | "failed";
+  readonly words: string;
+  readonly model: string;
+  readonly basis: string;
+  readonly folder: string;
+  readonly has_atlas: boolean;
+  readonly can: readonly ("trace" | "what-if" | "test" | "label" | "group" | "attention")[];
+}
+
+/** All heads of a prompt. The column `shades` holds the square root of each pattern, in 255 steps. */
+export interface AttentionDocument {
+  readonly kind: "attention";
+  readonly prompt: PromptRecord;
+  readonly n_layers: number;
+  readonly n_heads: number;
+  readonly heads: readonly HeadRow[];
+  readonly uniform: UniformRecord;
+  readonly n_repeated: number;
+  readonly pooled: number;
+  readonly columns: readonly ColumnRecord[];
+}
+
+/** The end: somebody stopped it. */
+export interface CancelledEvent {
+  readonly kind: "cancelled";
+}
+
+/** What one head has to do with an edge. */
+export interface CarrierRow {
+  readonly layer: number;
+  readonly head: number;
+  readonly last: number;
+  readonly first: number;
+  readonly only: number;
+  readonly through: number;
+}
+
+/** An edge, split over the heads that carry it: `direct` and all `last`, or all `first`, add up to `edge`. */
+export interface CarriersDocument {
+  readonly kind: "carriers";
+  readonly source: string;
+  readonly target: string;
+  readonly edge: number;
+  readonly weight: number;
+  readonly direct: number;
+  readonly several: number;
+  readonly heads: readonly CarrierRow[];
+}
+
+/** A feature that changes with it, and how long the change in what it writes is. */
+export interface ChangedRecord {
+  readonly node: string;
+  readonly before: number;
+  readonly after: number;
+  readonly written: number;
+}
+
 /** A claim with its verdict; members are numbers of nodes. What was not measured is null. */
 export interface ClaimRecord {
   readonly name: string;
@@ -23,12 +83,30 @@ export interface ColumnRecord {
   readonly offset: number;
 }
 
+/** How many claims of a graph there are of each verdict. */
+export interface CountsRecord {
+  readonly confirmed: number;
+  readonly refuted: number;
+  readonly untested: number;
+}
+
+/** The end, and what came of it. */
+export interface DoneEvent {
+  readonly kind: "done";
+  readonly result: Traced | WhatIfDocument | EvidenceDocument;
+}
+
 /** One part of the unit of influence. */
 export interface EntryRecord {
   readonly name: string;
   readonly share: number;
   readonly state: "shown" | "unexplained" | "left out";
   readonly words: string;
+}
+
+/** Why not, in one sentence. */
+export interface ErrorDocument {
+  readonly error: string;
 }
 
 /** What is known about the claims of a graph. */
@@ -59,6 +137,12 @@ export interface FactsRecord {
   readonly versions: { readonly [name: string]: string };
 }
 
+/** The end, in one sentence. */
+export interface FailedEvent {
+  readonly kind: "failed";
+  readonly error: string;
+}
+
 /** What a feature does over a corpus. `deciles` are ten lists of examples, the weakest first. */
 export interface FeatureDocument {
   readonly layer: number;
@@ -75,6 +159,24 @@ export interface FeatureDocument {
   readonly promoted: readonly SaidRecord[];
   readonly suppressed: readonly SaidRecord[];
   readonly label: LabelRecord | null;
+}
+
+/** Some of the features that were asked for, of `total`. */
+export interface FeatureList {
+  readonly total: number;
+  readonly rows: readonly FeatureRow[];
+}
+
+/** One line of the features browser. */
+export interface FeatureRow {
+  readonly layer: number;
+  readonly index: number;
+  readonly density: number;
+  readonly largest: number;
+  readonly kind: string | null;
+  readonly label: string | null;
+  readonly score: number | null;
+  readonly promoted: readonly string[];
 }
 
 /** A graph, but for its columns. `labels` are by node name, `features` by `layer.index`. */
@@ -98,6 +200,32 @@ export interface GraphDocument {
   readonly columns: readonly ColumnRecord[];
 }
 
+/** The graphs of the folder; `passed_over` folders lie too deep, or are too many, and were not looked into. */
+export interface GraphList {
+  readonly graphs: readonly GraphRow[];
+  readonly passed_over: number;
+}
+
+/** A graph that is there now. */
+export interface GraphName {
+  readonly id: string;
+}
+
+/** One graph of the list. Where it cannot be read, `error` says why, and the numbers are zero. */
+export interface GraphRow {
+  readonly id: string;
+  readonly name: string;
+  readonly prompt: string;
+  readonly targets: readonly string[];
+  readonly model: string;
+  readonly basis: string;
+  readonly n_nodes: number;
+  readonly n_edges: number;
+  readonly evidence: CountsRecord | null;
+  readonly kept: boolean;
+  readonly error: string | null;
+}
+
 /** A supernode; members are numbers of nodes. */
 export interface GroupRecord {
   readonly name: string;
@@ -106,10 +234,53 @@ export interface GroupRecord {
   readonly by: string;
 }
 
+/** A group of nodes, by their names. */
+export interface GroupRequest {
+  readonly name: string;
+  readonly members: readonly string[];
+  readonly reason: string;
+}
+
+/** All groups that a graph is to have. */
+export interface GroupsRequest {
+  readonly groups: readonly GroupRequest[];
+}
+
+/** How many groups there are now, and the claims whose evidence is gone with them. */
+export interface GroupsSaved {
+  readonly groups: number;
+  readonly forgotten: readonly string[];
+}
+
+/** One head. Row q of both tables has the keys 0 to q. */
+export interface HeadDocument {
+  readonly kind: "head";
+  readonly layer: number;
+  readonly head: number;
+  readonly pattern: readonly (readonly number[])[];
+  readonly moved: readonly (readonly number[])[];
+  readonly written: readonly Written[];
+}
+
+/** What one head looks at, by the scores of `micrographia heads`. */
+export interface HeadRow {
+  readonly layer: number;
+  readonly head: number;
+  readonly entropy: number;
+  readonly previous: number;
+  readonly first: number;
+  readonly induction: number;
+}
+
 /** How many activations lie between each two edges. */
 export interface HistogramRecord {
   readonly edges: readonly number[];
   readonly counts: readonly number[];
+}
+
+/** Work that was begun, or waits. */
+export interface JobName {
+  readonly job: string;
 }
 
 /** What a feature or node is called, and what that rests on. */
@@ -120,12 +291,32 @@ export interface LabelRecord {
   readonly nulls: { readonly [name: string]: number };
   readonly evidence: string;
   readonly by: string;
+  readonly agrees: boolean | null;
+}
+
+/** A person's own label; an empty text takes it back. */
+export interface LabelRequest {
+  readonly text: string;
 }
 
 /** Where the unit of influence ends, and sentences about what no entry counts. */
 export interface LedgerRecord {
   readonly entries: readonly EntryRecord[];
   readonly sentences: readonly string[];
+}
+
+/** What is known so far. */
+export interface PartialEvent {
+  readonly kind: "partial";
+  readonly result: EvidenceDocument;
+}
+
+/** How far the work is; `total` 0 is not known. */
+export interface ProgressEvent {
+  readonly kind: "progress";
+  readonly words: string;
+  readonly done: number;
+  readonly total: number;
 }
 
 /** The tokenised prompt. */
@@ -156,6 +347,21 @@ export interface SharesRecord {
   readonly edges: number | null;
 }
 
+/** What was changed, from which value to which. */
+export interface ShiftRecord {
+  readonly part: string;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** By how much a target of the graph changes, in logits less their mean. */
+export interface TargetChange {
+  readonly node: number;
+  readonly name: string;
+  readonly before: number;
+  readonly change: number;
+}
+
 /** What is explained. */
 export interface TargetRecord {
   readonly name: string;
@@ -163,4 +369,69 @@ export interface TargetRecord {
   readonly weight: number;
   readonly probability: number | null;
   readonly token: number | null;
+}
+
+/** How long claims are tested. */
+export interface TestRequest {
+  readonly seconds: number;
+}
+
+/** A new trace; what is left out is as the command has it. */
+export interface TraceRequest {
+  readonly prompt: string;
+  readonly target: string | null;
+  readonly against: string | null;
+  readonly position: number;
+  readonly nodes: number;
+  readonly share: number;
+  readonly node_share: number;
+  readonly edge_share: number;
+  readonly basis: "neurons" | "transcoders" | null;
+}
+
+/** A new graph is kept. */
+export interface Traced {
+  readonly kind: "traced";
+  readonly id: string;
+}
+
+/** The same scores of attention that is uniform; one number for each layer. */
+export interface UniformRecord {
+  readonly entropy: readonly number[];
+  readonly previous: readonly number[];
+  readonly first: readonly number[];
+  readonly induction: readonly number[];
+}
+
+/** The real model's answer to a change. */
+export interface WhatIfDocument {
+  readonly kind: "what-if";
+  readonly mode: "free" | "constrained" | "iterative";
+  readonly shifts: readonly ShiftRecord[];
+  readonly targets: readonly TargetChange[];
+  readonly words: readonly WordRecord[];
+  readonly changed: readonly ChangedRecord[];
+  readonly seconds: number;
+}
+
+/** Changes as the command writes them: `25.567@14=x0.5`. */
+export interface WhatIfRequest {
+  readonly changes: readonly string[];
+  readonly mode: "free" | "constrained" | "iterative";
+  readonly tokens: readonly string[];
+}
+
+/** A possible next token: its probability before and after, and by how much its logit changes, less the mean. */
+export interface WordRecord {
+  readonly token: number;
+  readonly piece: string;
+  readonly before: number;
+  readonly after: number;
+  readonly logit: number;
+}
+
+/** The tokens that a head's output at one position promotes and suppresses through the final norm. */
+export interface Written {
+  readonly promoted: readonly SaidRecord[];
+  readonly suppressed: readonly SaidRecord[];
 }

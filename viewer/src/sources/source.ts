@@ -1,5 +1,5 @@
 // Where graphs come from and what can be asked: a single file answers the first two questions, a server all of them.
-import type { FeatureDocument, GraphDocument, LabelRecord } from "../wire";
+import type { EvidenceDocument, FeatureDocument, GraphDocument, LabelRecord, WhatIfDocument } from "../wire";
 
 export interface Packed {
   readonly document: GraphDocument;
@@ -19,12 +19,6 @@ export interface Job<Result, Partial = never> {
   cancel(): Promise<void>;
 }
 
-/** What the model answers when something inside is changed. */
-export interface Answered {
-  readonly value: number;
-  readonly before: number;
-}
-
 export interface GroupWanted {
   readonly name: string;
   readonly members: readonly string[];
@@ -37,8 +31,9 @@ export interface DataSource {
   graph(): Promise<Packed | null>;
   /** What is known of a feature over a corpus; null where nothing is. */
   feature(layer: number, index: number): Promise<FeatureDocument | null>;
-  /** Only a server has the model: the target's value with a node's activation changed. */
-  whatIf?(changes: readonly string[]): Job<Answered>;
+  /** Only a server has the model: its answer with activations changed, and the claims of the graph tested. */
+  whatIf?(changes: readonly string[]): Job<WhatIfDocument>;
+  test?(seconds: number): Job<EvidenceDocument, EvidenceDocument>;
   /** Keep groups and labels where others find them. */
   saveGroups?(groups: readonly GroupWanted[]): Promise<void>;
   saveLabel?(layer: number, index: number, text: string): Promise<LabelRecord | null>;

@@ -123,7 +123,7 @@ def _groups(graph: Graph) -> tuple[GroupRecord, ...]:
 
 def _labels(graph: Graph) -> dict[str, LabelRecord]:
     return {
-        str(name): LabelRecord(text=said.text, kind=said.kind or None, score=said.score, by=said.by)
+        str(name): LabelRecord(text=said.text, kind=said.kind or None, score=said.score, by=said.by, agrees=said.agrees)
         for name, said in sorted(graph.labels.items(), key=str)
     }
 

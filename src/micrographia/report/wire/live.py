@@ -162,9 +162,9 @@ class TestRequest(WireRecord):
 class GroupRequest(WireRecord):
     """A group of nodes, by their names."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Text
     members: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=100_000)]
-    reason: _Words = ""
+    reason: Text = ""
 
 
 class GroupsRequest(WireRecord):

@@ -133,7 +133,10 @@ class FactsRecord(WireRecord):
 
 
 class LabelRecord(WireRecord):
-    """What a feature or node is called, and what that rests on."""
+    """What a feature or node is called, and what that rests on.
+
+    `text` is empty where no name is earned; `agrees` says whether the feature does in this prompt what its label says.
+    """
 
     text: Text
     kind: str | None = None
@@ -141,6 +144,7 @@ class LabelRecord(WireRecord):
     nulls: dict[str, float] = {}
     evidence: Text = ""
     by: Text = ""
+    agrees: bool | None = None
 
 
 class ClaimRecord(WireRecord):

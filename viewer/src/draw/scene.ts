@@ -1,0 +1,485 @@
+// The link graph on canvas. What is drawn stays as it is while one moves about: layers are carried along by CSS, and
+// drawn anew when the hand rests. Strong edges are strokes, faint ones are counted per pixel; nodes lie above; what is
+// looked at is drawn on a layer of its own.
+import type { Graph } from "../data/graph";
+import { greatest } from "../data/columns";
+import { Kind } from "../data/graph";
+import type { Visible } from "../state/visible";
+import { short } from "../words";
+import { type Camera, fitting, HOME, moved } from "./camera";
+import { layout, type Place, type Stack } from "./layout";
+import { DASHED, lookOf, strokeOf, trace } from "./marks";
+import { Raster } from "./raster";
+import type { Theme } from "./theme";
+
+/** What is to be seen. */
+export interface Shown {
+  readonly graph: Graph;
+  readonly visible: Visible;
+  readonly fanned: readonly string[];
+  readonly theme: Theme;
+  readonly pinned: ReadonlySet<number>;
+  readonly selected: readonly number[];
+  readonly matches: ReadonlySet<number> | null;
+  readonly called: (node: number) => string;
+}
+
+export interface Hit {
+  readonly node: number | null;
+  readonly stack: Stack | null;
+}
+
+const STRONG = 1500;
+const STROKES_AT_ONCE = 500;
+const FOCUSED = 600;
+const SLICE = 7;
+const BUCKET = 24;
+const REACH = 11;
+const NAMED = 16;
+const REST = 110;
+
+class Layer {
+  readonly canvas = document.createElement("canvas");
+  drawn: Camera = HOME;
+
+  constructor(readonly name: string) {
+    this.canvas.className = `layer ${name}`;
+    this.canvas.setAttribute("aria-hidden", "true");
+  }
+
+  /** An empty layer of the right size, to be drawn on in CSS pixels. */
+  clear(width: number, height: number, camera: Camera, ratio: number): CanvasRenderingContext2D {
+    const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (this.canvas.width !== w || this.canvas.height !== h) {
+      this.canvas.width = w;
+      this.canvas.height = h;
+      this.canvas.style.width = `${width}px`;
+      this.canvas.style.height = `${height}px`;
+    }
+    const context = this.canvas.getContext("2d");
+    if (!context) throw new Error("This browser has no canvas.");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    this.drawn = camera;
+    return context;
+  }
+
+  follow(camera: Camera): void {
+    this.canvas.style.transform = camera === this.drawn ? "" : moved(this.drawn, camera);
+  }
+}
+
+export class Scene {
+  readonly #faint = new Layer("faint");
+  readonly #strong = new Layer("strong");
+  readonly #nodes = new Layer("nodes");
+  readonly #focus = new Layer("focus");
+  readonly #layers = [this.#faint, this.#strong, this.#nodes, this.#focus];
+  #shown: Shown | null = null;
+  #place: Place | null = null;
+  #size: readonly [number, number] = [0, 0];
+  #camera: Camera = HOME;
+  #fitted = true;
+  #buckets = new Map<number, number[]>();
+  #hovered: number | null = null;
+  #run = 0;
+  #resting = 0;
+  #focusFrame = 0;
+  /** How many edges are on the layers, when everything is drawn. */
+  drawnEdges = 0;
+  drawnNodes = 0;
+  isDone = false;
+  whenDone: (() => void) | null = null;
+
+  constructor(readonly host: HTMLElement) {
+    for (const layer of this.#layers) host.append(layer.canvas);
+  }
+
+  get place(): Place | null {
+    return this.#place;
+  }
+
+  get camera(): Camera {
+    return this.#camera;
+  }
+
+  get size(): readonly [number, number] {
+    return this.#size;
+  }
+
+  /** Show something else, or the same in another way. Places are only found anew where they may have changed. */
+  show(shown: Shown): void {
+    const was = this.#shown;
+    this.#shown = shown;
+    const moves =
+      !was || was.graph !== shown.graph || was.visible !== shown.visible || was.fanned !== shown.fanned;
+    if (moves || !this.#place) this.#settle();
+    else if (was.theme !== shown.theme) this.#draw();
+    else {
+      this.#drawNodes();
+      this.#drawFocus();
+    }
+  }
+
+  resize(width: number, height: number): void {
+    if (width === this.#size[0] && height === this.#size[1]) return;
+    this.#size = [width, height];
+    if (this.#shown && width > 0 && height > 0) this.#settle();
+  }
+
+  hover(node: number | null): void {
+    if (node === this.#hovered) return;
+    this.#hovered = node;
+    cancelAnimationFrame(this.#focusFrame);
+    this.#focusFrame = requestAnimationFrame(() => this.#drawFocus());
+  }
+
+  /** Look from elsewhere: at once by moving what is drawn, sharply when the hand rests. */
+  look(camera: Camera): void {
+    this.#camera = camera;
+    this.#fitted = false;
+    for (const layer of this.#layers) layer.follow(camera);
+    clearTimeout(this.#resting);
+    this.#resting = window.setTimeout(() => this.#draw(), REST);
+  }
+
+  fit(): void {
+    if (!this.#place) return;
+    this.#camera = fitting([this.#place.width, this.#place.height], this.#size);
+    this.#fitted = true;
+    this.#draw();
+  }
+
+  /** Bring a node into sight if it is out of it. */
+  reveal(node: number): void {
+    const at = this.where(node);
+    if (!at) return;
+    const [w, h] = this.#size;
+    const [dx, dy] = [outside(at[0], 30, w - 30), outside(at[1], 30, h - 30)];
+    if (dx || dy) this.look({ ...this.#camera, x: this.#camera.x - dx, y: this.#camera.y - dy });
+  }
+
+  where(node: number): readonly [number, number] | null {
+    if (!this.#place) return null;
+    const { k, x, y } = this.#camera;
+    return [this.#place.x[node]! * k + x, this.#place.y[node]! * k + y];
+  }
+
+  /** What is at a point of the screen. */
+  hit(x: number, y: number): Hit {
+    const { k } = this.#camera;
+    const [wx, wy] = [(x - this.#camera.x) / k, (y - this.#camera.y) / k];
+    const reach = REACH / k;
+    let [best, nearest] = [null as number | null, reach];
+    for (let bx = Math.floor((wx - reach) / BUCKET); bx <= Math.floor((wx + reach) / BUCKET); bx++) {
+      for (let by = Math.floor((wy - reach) / BUCKET); by <= Math.floor((wy + reach) / BUCKET); by++) {
+        for (const node of this.#buckets.get(bucket(bx, by)) ?? []) {
+          const distance = Math.hypot(this.#place!.x[node]! - wx, this.#place!.y[node]! - wy);
+          if (distance < nearest) [best, nearest] = [node, distance];
+        }
+      }
+    }
+    const stack = this.#place?.stacks.find((one) => Math.hypot(one.x - wx, one.y - wy) < nearest) ?? null;
+    return stack ? { node: null, stack } : { node: best, stack: null };
+  }
+
+  /** All layers on one canvas, over the paper, for a picture. */
+  picture(): HTMLCanvasElement {
+    this.#drawFocus();
+    const ratio = this.#ratio();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [Math.round(this.#size[0] * ratio), Math.round(this.#size[1] * ratio)];
+    const context = canvas.getContext("2d");
+    if (!context || !this.#shown) return canvas;
+    context.fillStyle = this.#shown.theme.paper;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    for (const layer of this.#layers) context.drawImage(layer.canvas, 0, 0, canvas.width, canvas.height);
+    return canvas;
+  }
+
+  close(): void {
+    this.#run++;
+    clearTimeout(this.#resting);
+    cancelAnimationFrame(this.#focusFrame);
+    for (const layer of this.#layers) layer.canvas.remove();
+    this.#shown = this.#place = null;
+    this.#buckets.clear();
+  }
+
+  // ---------------------------------------------------------------- places
+
+  #settle(): void {
+    const shown = this.#shown;
+    if (!shown || !this.#size[0] || !this.#size[1]) return;
+    const place = layout(shown.graph, shown.visible.nodes, shown.fanned, this.#size);
+    this.#place = place;
+    this.#buckets.clear();
+    this.drawnNodes = 0;
+    for (const row of place.inRow) {
+      for (const node of row) {
+        const key = bucket(Math.floor(place.x[node]! / BUCKET), Math.floor(place.y[node]! / BUCKET));
+        const there = this.#buckets.get(key);
+        if (there) there.push(node);
+        else this.#buckets.set(key, [node]);
+      }
+      this.drawnNodes += row.length;
+    }
+    for (const stack of place.stacks) this.drawnNodes += stack.nodes.length;
+    if (this.#fitted) this.#camera = fitting([place.width, place.height], this.#size);
+    this.#draw();
+  }
+
+  #ratio(): number {
+    return Math.min(window.devicePixelRatio || 1, 2);
+  }
+
+  #begin(layer: Layer, ratio = this.#ratio()): CanvasRenderingContext2D {
+    const context = layer.clear(this.#size[0], this.#size[1], this.#camera, ratio);
+    layer.follow(this.#camera);
+    return context;
+  }
+
+  #draw(): void {
+    if (!this.#place || !this.#shown) return;
+    this.#drawNodes();
+    this.#drawFocus();
+    this.#drawEdges();
+  }
+
+  // ---------------------------------------------------------------- edges
+
+  #drawEdges(): void {
+    const { graph, visible, theme } = this.#shown!;
+    const run = ++this.#run;
+    const order = new Uint32Array(visible.edgesShown);
+    let n = 0;
+    for (const e of graph.byScore) if (!visible.edges[e]) order[n++] = e;
+    const strong = order.subarray(0, STRONG);
+    const faint = order.subarray(STRONG);
+    const most = order.length ? graph.edges.score[order[0]!]! : 1;
+    const context = this.#begin(this.#strong);
+    const raster = new Raster(graph, this.#place!, faint, this.#camera, Math.ceil(this.#size[0]), Math.ceil(this.#size[1]));
+    this.isDone = false;
+    this.drawnEdges = 0;
+    let next = 0;
+    const finish = (): void => {
+      const canvas = this.#begin(this.#faint, 1);
+      if (faint.length) canvas.putImageData(raster.image(theme), 0, 0);
+      this.drawnEdges = order.length;
+      this.isDone = true;
+      this.whenDone?.();
+    };
+    const go = (): void => {
+      if (run !== this.#run) return;
+      if (next < strong.length) {
+        const end = Math.min(next + STROKES_AT_ONCE, strong.length);
+        for (; next < end; next++) this.#stroke(context, strong[next]!, most, 1);
+      } else if (raster.step(SLICE)) return finish();
+      requestAnimationFrame(go);
+    };
+    go();
+  }
+
+  #stroke(context: CanvasRenderingContext2D, e: number, most: number, clear: number): void {
+    const { graph, theme } = this.#shown!;
+    const { source, target, weight, share, score } = graph.edges;
+    const from = this.where(source[e]!)!;
+    const to = this.where(target[e]!)!;
+    const { width, alpha } = strokeOf(share[e]!, score[e]!, most);
+    const isMinus = weight[e]! < 0;
+    context.strokeStyle = isMinus ? theme.minus : theme.plus;
+    context.globalAlpha = Math.min(alpha * clear, 1);
+    context.lineWidth = width;
+    context.setLineDash(isMinus ? (DASHED as number[]) : []);
+    context.beginPath();
+    context.moveTo(from[0], from[1]);
+    context.lineTo(to[0], to[1]);
+    context.stroke();
+  }
+
+  // ---------------------------------------------------------------- nodes
+
+  #drawNodes(): void {
+    const place = this.#place;
+    const shown = this.#shown;
+    if (!place || !shown) return;
+    const context = this.#begin(this.#nodes);
+    this.#drawFrame(context);
+    const most = greatest(shown.graph.nodes.influence);
+    for (const row of place.inRow) for (const node of row) this.#drawNode(context, node, most);
+    context.globalAlpha = 1;
+    this.#drawStacks(context);
+    this.#drawNames(context);
+  }
+
+  #drawFrame(context: CanvasRenderingContext2D): void {
+    const { graph, theme } = this.#shown!;
+    const place = this.#place!;
+    const { k, x, y } = this.#camera;
+    const [bottom, top] = [place.rows[0]! * k + y, place.rows[place.rows.length - 1]! * k + y];
+    context.strokeStyle = theme.line;
+    context.lineWidth = 1;
+    context.fillStyle = theme.dim;
+    context.font = "11px ui-sans-serif, system-ui, sans-serif";
+    context.textBaseline = "middle";
+    let free = -Infinity;
+    place.left.forEach((left, position) => {
+      const at = left * k + x;
+      context.beginPath();
+      context.moveTo(Math.round(at) + 0.5, top - 10);
+      context.lineTo(Math.round(at) + 0.5, bottom + 8);
+      context.stroke();
+      const middle = at + (place.widths[position]! * k) / 2;
+      if (middle - free < 13) return;
+      free = middle;
+      context.save();
+      context.translate(middle - 3, bottom + 15);
+      context.rotate(0.6);
+      context.fillStyle = theme.ink;
+      context.fillText(short(graph.piece(position), 13), 0, 0);
+      context.restore();
+    });
+    context.fillStyle = theme.dim;
+    const rowHeight = place.rows.length > 2 ? (place.rows[1]! - place.rows[2]!) * k : 99;
+    const each = Math.max(Math.ceil(16 / Math.max(rowHeight, 1)), 1);
+    const step = each <= 1 ? 1 : each <= 2 ? 2 : each <= 5 ? 5 : 10;
+    for (let layer = 0; layer < graph.document.n_layers; layer += step) {
+      context.fillText(`L${layer}`, 6, place.rows[layer + 1]! * k + y);
+    }
+    context.fillText("out", 6, top);
+    context.fillText("tokens", 2, bottom);
+  }
+
+  #drawNode(context: CanvasRenderingContext2D, node: number, most: number): void {
+    const { graph, theme, pinned, matches, selected } = this.#shown!;
+    const at = this.where(node)!;
+    if (at[0] < -20 || at[1] < -20 || at[0] > this.#size[0] + 20 || at[1] > this.#size[1] + 20) return;
+    const kind = graph.nodes.kind[node]!;
+    const { radius, fill } = lookOf(graph, node, most, theme);
+    context.globalAlpha = matches && !matches.has(node) ? 0.22 : 1;
+    context.beginPath();
+    trace(context, kind, at[0], at[1], radius);
+    context.fillStyle = fill;
+    context.fill();
+    context.lineWidth = 1;
+    context.strokeStyle = theme.paper;
+    context.stroke();
+    const isPinned = pinned.has(node);
+    const verdict = graph.verdict(node);
+    if (isPinned || selected.includes(node) || matches?.has(node)) {
+      context.beginPath();
+      trace(context, kind, at[0], at[1], radius + 2.5);
+      context.lineWidth = isPinned ? 2.2 : 1.6;
+      context.strokeStyle = isPinned ? theme.accent : theme.ink;
+      context.stroke();
+    }
+    if (verdict === "confirmed" || verdict === "refuted") {
+      context.fillStyle = verdict === "confirmed" ? theme.good : theme.bad;
+      context.font = "bold 9px ui-sans-serif, system-ui, sans-serif";
+      context.fillText(verdict === "confirmed" ? "✓" : "✗", at[0] + radius, at[1] - radius - 1);
+    }
+  }
+
+  #drawStacks(context: CanvasRenderingContext2D): void {
+    const { theme } = this.#shown!;
+    context.font = "9px ui-sans-serif, system-ui, sans-serif";
+    context.fillStyle = theme.ink;
+    context.textAlign = "center";
+    for (const stack of this.#place!.stacks) {
+      const [x, y] = [stack.x * this.#camera.k + this.#camera.x, stack.y * this.#camera.k + this.#camera.y];
+      context.fillText(`+${stack.nodes.length}`, x + 1, y);
+    }
+    context.textAlign = "start";
+  }
+
+  /** What targets, pinned and the most influential nodes are called, wherever there is room for it. */
+  #drawNames(context: CanvasRenderingContext2D): void {
+    const { graph, visible, pinned, selected, called } = this.#shown!;
+    const place = this.#place!;
+    const { kind, influence } = graph.nodes;
+    const candidates = place.inRow.flat().filter((i) => !visible.nodes[i] && kind[i] !== Kind.token && kind[i] !== Kind.error && kind[i] !== Kind.bias);
+    const weight = (i: number): number =>
+      kind[i] === Kind.target ? 4 : selected.includes(i) ? 3 : pinned.has(i) ? 2 : influence[i]!;
+    const best = candidates.sort((a, b) => weight(b) - weight(a) || a - b).slice(0, NAMED + pinned.size);
+    this.#write(context, best.map((node) => [node, called(node)] as const), false);
+  }
+
+  #write(context: CanvasRenderingContext2D, names: readonly (readonly [number, string])[], strong: boolean): void {
+    const { theme } = this.#shown!;
+    context.font = `${strong ? 600 : 500} 11px ui-sans-serif, system-ui, sans-serif`;
+    context.lineJoin = "round";
+    const taken: (readonly [number, number, number])[] = [];
+    for (const [node, name] of names) {
+      const text = short(name.replace(/^says /, ""), 20);
+      const at = this.where(node)!;
+      const width = context.measureText(text).width;
+      const right = at[0] + 9 + width > this.#size[0];
+      const x = right ? at[0] - 9 - width : at[0] + 9;
+      const y = at[1] - 1;
+      if (taken.some(([x1, x2, y1]) => Math.abs(y - y1) < 13 && x < x2 && x1 < x + width)) continue;
+      taken.push([x, x + width, y]);
+      context.strokeStyle = theme.paper;
+      context.globalAlpha = 0.9;
+      context.lineWidth = 3.5;
+      context.strokeText(text, x, y);
+      context.globalAlpha = 1;
+      context.fillStyle = theme.ink;
+      context.fillText(text, x, y);
+    }
+  }
+
+  // ---------------------------------------------------------------- what is looked at
+
+  #drawFocus(): void {
+    const shown = this.#shown;
+    if (!shown || !this.#place) return;
+    const context = this.#begin(this.#focus);
+    const looked = this.#hovered !== null ? [this.#hovered] : shown.selected;
+    const nodes = looked.filter((node) => !shown.visible.nodes[node]);
+    this.host.classList.toggle("dimmed", nodes.length > 0);
+    if (!nodes.length) return;
+    const edges = this.#edgesOf(nodes);
+    const most = edges.reduce((best, e) => Math.max(best, shown.graph.edges.score[e]!), 0);
+    for (const e of edges.reverse()) this.#stroke(context, e, most, 1.25);
+    context.setLineDash([]);
+    this.#drawEnds(context, nodes, edges.reverse());
+  }
+
+  #edgesOf(nodes: readonly number[]): number[] {
+    const { graph, visible } = this.#shown!;
+    const found = new Set<number>();
+    for (const node of nodes) {
+      for (const e of graph.into(node)) if (!visible.edges[e]) found.add(e);
+      for (const e of graph.outOf(node)) if (!visible.edges[e]) found.add(e);
+    }
+    const { score } = graph.edges;
+    return [...found].sort((a, b) => score[b]! - score[a]!).slice(0, FOCUSED);
+  }
+
+  #drawEnds(context: CanvasRenderingContext2D, nodes: readonly number[], edges: readonly number[]): void {
+    const { graph, theme, called } = this.#shown!;
+    const ends = new Set<number>();
+    for (const e of edges) ends.add(graph.edges.source[e]!).add(graph.edges.target[e]!);
+    const most = greatest(graph.nodes.influence);
+    for (const node of ends) if (!this.#place!.stacked[node]) this.#drawNode(context, node, most);
+    context.globalAlpha = 1;
+    for (const node of nodes) {
+      const at = this.where(node)!;
+      context.beginPath();
+      trace(context, graph.nodes.kind[node]!, at[0], at[1], lookOf(graph, node, most, theme).radius + 3.5);
+      context.lineWidth = 2.4;
+      context.strokeStyle = theme.accent;
+      context.stroke();
+    }
+    const named = [...nodes, ...[...ends].filter((node) => !nodes.includes(node) && graph.nodes.kind[node] !== Kind.token && graph.nodes.kind[node] !== Kind.error)];
+    this.#write(context, named.slice(0, 14).map((node) => [node, called(node)] as const), true);
+  }
+}
+
+function outside(at: number, low: number, high: number): number {
+  return at < low ? at - low : at > high ? at - high : 0;
+}
+
+function bucket(x: number, y: number): number {
+  return x * 65536 + y;
+}

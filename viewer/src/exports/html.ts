@@ -1,0 +1,25 @@
+// The single file again, with the view as it is now: the page that is open, without what it has drawn.
+import { written } from "../state/view";
+import type { View } from "../state/view";
+
+export const STATE = "graph-view";
+
+export function singleFile(view: View): Blob {
+  const copy = document.documentElement.cloneNode(true) as HTMLElement;
+  copy.removeAttribute("data-theme");
+  copy.querySelector(`#${STATE}`)?.remove();
+  const app = copy.querySelector("#app");
+  app?.replaceChildren();
+  const state = document.createElement("script");
+  state.type = "text/plain";
+  state.id = STATE;
+  state.textContent = written(view);
+  app?.after(state);
+  for (const stray of copy.querySelectorAll("body > a[download], body > textarea")) stray.remove();
+  return new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], { type: "text/html;charset=utf-8" });
+}
+
+/** The view that a file was saved with. */
+export function savedState(): string {
+  return document.getElementById(STATE)?.textContent?.trim() ?? "";
+}
