@@ -9,6 +9,7 @@ from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
 from micrographia.evidence.bench import Bench
+from micrographia.evidence.comparing import Comparison, compare
 from micrographia.evidence.evidence import Evidence
 from micrographia.evidence.files import load_evidence, save_evidence
 from micrographia.evidence.interventions import Intervention, Mode
@@ -139,7 +140,7 @@ class Microscope:
         found = self.rows(tokens, target=wanted, max_nodes=max_nodes, share=share, memory=memory, progress=progress)
         parts = self.decompose(found.prompt)
         graph = graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
-        graph = graph if self.labels is None else named(graph, self.labels)
+        graph = graph if self.labels is None else named(graph, self.labels, self.model.tokenizer)
         return graph if group else graph.grouped(())
 
     def overview(
@@ -255,6 +256,34 @@ class Microscope:
             keep=lambda found: None if keep is None else save_evidence(found, keep),
             progress=progress,
         )
+
+    def compare(
+        self,
+        a: str | Prompt,
+        b: str | Prompt,
+        *,
+        layers: tuple[int, int] | None = None,
+        max_nodes: int | None = DEFAULT_NODES,
+        most: int = 24,
+        controls: int = 40,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> Comparison:
+        """Two prompts that are answered differently: which groups of features of B, put into A, make it answer as B.
+
+        Both are traced, each for what makes its own answer likelier than the other's. `layers` limits the groups that
+        are swapped, `most` how many are swapped together; `controls` is how many swaps of the same size stand beside.
+        """
+        prompts = (self.model.prompt(a), self.model.prompt(b))
+        one, other = (self.answers(prompt, top=1)[0].token for prompt in prompts)
+        if one == other:
+            raise CallError(f"Both prompts are answered with {self.model.tokenizer.piece(one)!r}: nothing to flip.")
+        graphs = (
+            self.trace(prompts[0], target=one, against=other, max_nodes=max_nodes, progress=progress),
+            self.trace(prompts[1], target=other, against=one, max_nodes=max_nodes, progress=progress),
+        )
+        benches = (self.bench(prompts[0]), self.bench(prompts[1]))
+        return compare(benches, graphs, layers=layers, most=most, controls=controls, seed=seed, progress=progress)
 
     def freeze(self, prompt: str | Prompt) -> Frozen:
         """The model as an affine map: patterns, norm scales, gates and soft-caps held as this prompt left them."""

@@ -1,12 +1,16 @@
-"""A graph takes what is known of its features from their labels, and keeps what it called them itself."""
+"""A graph takes what is known of its features from their labels, and says where it does not hold."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from micrographia.graph.graph import NodeLabel
 from micrographia.graph.nodes import Kind, NodeId
-from micrographia.labels.naming import named
+from micrographia.labels.label import Evidence, Label, Said
+from micrographia.labels.naming import agrees, named
 from micrographia.labels.store import LabelBook
+from tests.corpus.bytewise import bytewise
 from tests.graph.graphs import small_graph
 from tests.labels.made import PROVENANCE, label
 
@@ -17,19 +21,55 @@ def place(name: NodeId) -> tuple[int, int]:
     return name.layer, name.index
 
 
+TOKENIZER = bytewise()
+TEXT = TOKENIZER.prompt("in 7 years", bos="none").ids
+SEVEN, Y, E, A = (TEXT["in 7 years".index(letter)] for letter in "7yea")
+
+
 def test_features_are_called_what_their_labels_say(tmp_path: Path) -> None:
-    graph = replace(small_graph(), labels={})
+    graph, tokenizer = replace(small_graph(), labels={}), TOKENIZER
     features = [name for name in graph.nodes if name.kind is Kind.FEATURE]
     first = features[0]
     second = next(name for name in features if name.layer != first.layer)
     with LabelBook.create(tmp_path / "atlas.labels") as book:
         for name, text, kind in ((first, "␣years", "input"), (second, None, "obscure")):
             book.write(place(name)[0], [label(*place(name), text, kind)], PROVENANCE)
-        found = named(graph, book)
+        found = named(graph, book, tokenizer)
         assert found.labels[first] == NodeLabel("␣years", "input", 0.9, "rule")
         assert found.labels[second] == NodeLabel("", "obscure", 0.9, "rule")
         assert found.node(first).words == "␣years"
-        assert set(map(place, found.labels)) == {place(first), place(second)}
         assert set(found.labels) == {name for name in features if place(name) in map(place, (first, second))}
         own = NodeLabel("mine", by="person")
-        assert named(replace(graph, labels={first: own}), book).labels[first] == own
+        assert named(replace(graph, labels={first: own}), book, tokenizer).labels[first] == own
+
+
+def said(*tokens: int) -> Said:
+    return Said(
+        tokens=tokens, concentration=0.3, p_concentration=0.01, next=0.2, next_elsewhere=0.1, p_next=0.01,
+        argmax=0.1, argmax_elsewhere=0.0, p_argmax=0.01,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "position", "promoted", "expected"),
+    [
+        ("input", Evidence(density=0.1, rule="0={a digit}"), 3, (), True),
+        ("input", Evidence(density=0.1, rule="0={a digit}"), 5, (), False),
+        ("input", Evidence(density=0.1, rule="0={a digit}", strong=True), 5, (), None),
+        ("input", Evidence(density=0.1, rule=f"-2={SEVEN} & 0={Y}"), 5, (), True),
+        ("input", Evidence(density=0.1, rule=f"-2={SEVEN} & 0={Y}"), 0, (), False),
+        ("cross", Evidence(density=0.1, rule=f"near={Y},{E},{A} x3"), 8, (), True),
+        ("cross", Evidence(density=0.1, rule=f"near={Y},{E},{A} x4"), 8, (), False),
+        ("output", Evidence(density=0.1, said=said(5, 6)), 0, (9, 6), True),
+        ("output", Evidence(density=0.1, said=said(5, 6)), 0, (9, 8), False),
+        ("both", Evidence(density=0.1, rule="0={a digit}", said=said(5)), 3, (5,), True),
+        ("both", Evidence(density=0.1, rule="0={a digit}", said=said(5)), 3, (6,), False),
+        ("both", Evidence(density=0.1, rule="0={a digit}"), 3, (6,), None),
+        ("obscure", Evidence(density=0.1, rule="0={a digit}"), 3, (), None),
+    ],
+)
+def test_a_label_holds_here_or_does_not(kind, evidence: Evidence, position: int, promoted, expected) -> None:
+    one = replace(label(1, 2, "words", kind), evidence=evidence)
+    assert agrees(one, TEXT, position, promoted, TOKENIZER) is expected
+    assert agrees(replace(one, by="person"), TEXT, position, promoted, TOKENIZER) is None
+    assert agrees(Label(one.layer, 2, kind, None, "rule", "No name."), TEXT, position, promoted, TOKENIZER) is None

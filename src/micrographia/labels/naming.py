@@ -1,6 +1,6 @@
-"""A graph whose features are called what their labels call them."""
+"""A graph whose features are called what their labels call them, and whether that holds in this prompt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,27 +9,70 @@ from micrographia.graph.graph import Graph, NodeLabel
 from micrographia.graph.nodes import NodeId
 from micrographia.ids import Layer
 from micrographia.labels.label import Label
+from micrographia.labels.rules import REACH, Condition, Near, parse_rule
 from micrographia.labels.store import LabelBook
+from micrographia.labels.vocabulary import CLASSES
+from micrographia.model.tokens import Tokenizer
 
-__all__ = ["named"]
+__all__ = ["agrees", "named"]
 
 
-def named(graph: Graph, book: LabelBook) -> Graph:
+def named(graph: Graph, book: LabelBook, tokenizer: Tokenizer) -> Graph:
     """With a label at every feature of which something is known. What the graph called its nodes before stays."""
-    return replace(graph, labels={**dict(_found(graph, book)), **graph.labels})
+    return replace(graph, labels={**dict(_found(graph, book, tokenizer)), **graph.labels})
 
 
-def _found(graph: Graph, book: LabelBook) -> Iterator[tuple[NodeId, NodeLabel]]:
-    features = np.arange(len(graph.nodes))[graph.nodes.spans["feature"]]
-    layers, index = graph.nodes.layer[features], graph.nodes.index[features]
+def agrees(
+    label: Label, tokens: Sequence[int], position: int, promoted: Sequence[int], tokenizer: Tokenizer
+) -> bool | None:
+    """Whether a feature, active at a position of some tokens, does there what its label says.
+
+    The rule of a label about the input holds at the position; of those tokens that a label about the output names, one
+    is among those that the feature promotes here. None where the label claims nothing that can be looked up.
+    """
+    evidence = label.evidence
+    if evidence is None or label.text is None or label.by != "rule":
+        return None
+    reads = None if evidence.rule is None else _holds(evidence.rule, tokens, position, tokenizer)
+    if evidence.strong and reads is False:
+        return None  # it speaks of strong activations, and this may be a weak one
+    writes = None if evidence.said is None else bool({*evidence.said.tokens} & {*promoted})
+    match label.kind:
+        case "input" | "cross":
+            return reads
+        case "output":
+            return writes
+        case "both":
+            return None if reads is None or writes is None else reads and writes
+        case _:
+            return None
+
+
+def _holds(rule: str, tokens: Sequence[int], position: int, tokenizer: Tokenizer) -> bool:
+    parsed = parse_rule(rule)
+    if isinstance(parsed, Near):
+        around = tokens[max(0, position - REACH) : position + REACH + 1]
+        return sum(token in parsed.tokens for token in around) >= parsed.least
+    return all(_meets(each, tokens, position + each.offset, tokenizer) for each in parsed.conditions)
+
+
+def _meets(condition: Condition, tokens: Sequence[int], place: int, tokenizer: Tokenizer) -> bool:
+    if not 0 <= place < len(tokens):
+        return False
+    if condition.name:
+        return CLASSES[condition.name](tokenizer.raw(tokens[place]).decode("utf-8", "replace"))
+    return tokens[place] in condition.tokens
+
+
+def _found(graph: Graph, book: LabelBook, tokenizer: Tokenizer) -> Iterator[tuple[NodeId, NodeLabel]]:
+    n, says = graph.nodes, graph.promoted
+    features = np.arange(len(n))[n.spans["feature"]]
+    layers, index = n.layer[features], n.index[features]
     for layer in np.unique(layers).tolist():
-        here = features[layers == layer]
         labels = book.labels(Layer(layer), np.unique(index[layers == layer]).tolist())
-        for node in here.tolist():
-            label = labels.get(int(graph.nodes.index[node]))
+        for node in features[layers == layer].tolist():
+            label = labels.get(int(n.index[node]))
             if label is not None:
-                yield graph.nodes.id(node), _brief(label)
-
-
-def _brief(label: Label) -> NodeLabel:
-    return NodeLabel(label.text or "", label.kind or "", label.score, label.by)
+                promoted = () if says is None else says.tokens[node].tolist()
+                here = agrees(label, graph.prompt.ids, int(n.position[node]), promoted, tokenizer)
+                yield n.id(node), NodeLabel(label.text or "", label.kind or "", label.score, label.by, here)
