@@ -1,6 +1,7 @@
 """What lies on the shelf of the tests."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 from micrographia.graph.exchange import write_graph_json
@@ -14,6 +15,7 @@ PROMPT = "t3 t5 t7 t9 t11"
 SECOND = "t4 t6 t8"
 
 
+@cache
 def small_trace(looking: Microscope, prompt: str = PROMPT) -> Graph:
     return looking.trace(prompt, target="t13", max_nodes=40, share=0.7)
 
@@ -21,6 +23,7 @@ def small_trace(looking: Microscope, prompt: str = PROMPT) -> Graph:
 def fill(folder: Path, looking: Microscope) -> None:
     """Two graphs of the model, one deeper down; another tool's graph; what is no graph."""
     small_trace(looking).save(folder / "first")
+    (folder / "more").mkdir()
     small_trace(looking, SECOND).save(folder / "more" / "second")
     write_graph_json(full_graph(text="foreign"), folder / "foreign.json")
     (folder / "notes.json").write_text(json.dumps({"metadata": "none"}))

@@ -246,7 +246,8 @@ function Corpus({ graph, node }: { graph: Graph; node: number }) {
   return <Known known={asked.known} here={graph.nodes.activation[node]!} />;
 }
 
-function Known({ known, here }: { known: FeatureDocument; here: number }) {
+/** What a feature does over a corpus; `here` is its activation in the prompt that is open, if one is. */
+export function Known({ known, here }: { known: FeatureDocument; here: number | null }) {
   const deciles = known.deciles.map((some, i) => ({ some, name: `${i * 10}–${i * 10 + 10} %` })).reverse();
   return (
     <div class="corpus">
@@ -254,7 +255,7 @@ function Known({ known, here }: { known: FeatureDocument; here: number }) {
       <p class="dim">
         active at {percent(known.density)} of them, {significant(known.mean)} on average, at most {significant(known.largest)}
       </p>
-      <Histogram histogram={known.histogram} here={Math.abs(here)} />
+      <Histogram histogram={known.histogram} here={here === null ? null : Math.abs(here)} />
       <div class="says">
         <div>
           <h3>Promotes</h3>
