@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError
 
 from micrographia.cli.atlas import atlas
 from micrographia.cli.claims import claims
+from micrographia.cli.compare import compare
 from micrographia.cli.convert import convert
 from micrographia.cli.corpus import corpus
 from micrographia.cli.doctor import doctor
@@ -20,6 +21,7 @@ from micrographia.cli.overview import overview
 from micrographia.cli.screen import complain
 from micrographia.cli.trace import trace
 from micrographia.cli.train import train
+from micrographia.cli.view import view
 from micrographia.cli.what_if import what_if
 from micrographia.errors import MicrographiaError
 
@@ -40,7 +42,22 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for verb in (trace, overview, what_if, lens, heads, corpus, train, evaluate, atlas, convert, models, doctor):
+for verb in (
+    trace,
+    view,
+    overview,
+    what_if,
+    compare,
+    lens,
+    heads,
+    corpus,
+    train,
+    evaluate,
+    atlas,
+    convert,
+    models,
+    doctor,
+):
     app.command(verb)
 app.command(claims, name="test")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from micrographia.graph.graph import Graph
     from micrographia.microscope import Microscope
 
-__all__ = ["claims"]
+__all__ = ["claims", "evidence_content", "write_plot"]
 
 
 def claims(
@@ -41,6 +41,9 @@ def claims(
     top: Annotated[
         int, Parameter(validator=validators.Number(gte=1), help="How many parts of the graph are printed.")
     ] = 24,
+    plot: Annotated[
+        Path | None, Parameter(help="Write a picture of predicted against measured effects, as SVG.")
+    ] = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     model_options: ModelOptions = ModelOptions(),
 ) -> None:
@@ -56,6 +59,8 @@ def claims(
     from micrographia.evidence.files import forget_evidence
     from micrographia.graph.files import load_graph
 
+    if plot is not None and (plot.is_dir() or not plot.parent.is_dir()):
+        raise CallError(f"{plot} cannot be a picture: give the name of a file in a folder that is there.")
     found = load_graph(graph)
     scope = _opened(found, graph, basis, model_options)
     if anew:
@@ -64,8 +69,10 @@ def claims(
         evidence = scope.test(
             found, seconds=seconds, target=target, controls=controls, seed=seed, folder=graph, progress=report
         )
+    if plot is not None:
+        write_plot(evidence, plot)
     if json:
-        print_json(_content(evidence))
+        print_json(evidence_content(evidence))
         return
     from micrographia.report.verdicts import verdicts
 
@@ -74,6 +81,17 @@ def claims(
     console.print(Text(f"{inert(scope.model.name)}, read in {inert(scope.chosen.name)}", style="dim"))
     console.print()
     console.print(verdicts(found, evidence, console.width, parts=top))
+    if plot is not None:
+        console.print(Text(f"\nWritten: {inert(str(plot))}"))
+
+
+def write_plot(evidence: "Evidence", path: Path) -> None:
+    """The picture of predicted against measured effects, whole or not at all."""
+    from micrographia.report.scatter import scatter
+    from micrographia.store import atomic_file
+
+    with atomic_file(path) as stream:
+        stream.write(scatter(evidence).encode())
 
 
 def _opened(graph: "Graph", folder: Path, basis: str | None, options: ModelOptions) -> "Microscope":
@@ -94,8 +112,10 @@ def _opened(graph: "Graph", folder: Path, basis: str | None, options: ModelOptio
         ) from error
 
 
-def _content(evidence: "Evidence") -> dict[str, object]:
+def evidence_content(evidence: "Evidence") -> dict[str, object]:
+    """All that is known, as JSON has it."""
     agreements = {"all_paths": evidence.agreement(), "direct_edges": evidence.agreement(direct=True)}
+    agreements |= {f"inside_{kind}": evidence.agreement(kind) for kind in ("group", "paths", "direct")}
     return {
         "target": str(evidence.target),
         "name": evidence.name,
@@ -118,6 +138,10 @@ def _content(evidence: "Evidence") -> dict[str, object]:
         "rate": evidence.rate,
         "seed": evidence.seed,
         "claims": [_claim(one) for one in evidence.tested],
+        "inside": [
+            {"kind": one.claim.kind, "to": one.claim.to, "reads": list(map(str, one.claim.reads)), **_claim(one)}
+            for one in evidence.inside
+        ],
     }
 
 

@@ -11,11 +11,13 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.text import Text
 
+from micrographia.cli.claims import evidence_content
 from micrographia.cli.options import BasisOption, ModelOptions, PromptOptions, TargetOptions
 from micrographia.cli.screen import inert, print_json, progress, results, shade
 from micrographia.errors import BudgetError, CallError
 
 if TYPE_CHECKING:
+    from micrographia.evidence.evidence import Evidence
     from micrographia.graph.graph import Graph
     from micrographia.microscope import Microscope
     from micrographia.model.run import Answer
@@ -54,6 +56,12 @@ def trace(
     graph_json: Annotated[
         Path | None, Parameter(help="Write the graph as circuit-tracer and Neuronpedia read it.")
     ] = None,
+    test: Annotated[
+        float | None,
+        Parameter(
+            validator=validators.Number(gt=0), help="Then test its claims on the real model, so many seconds."
+        ),
+    ] = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     target_options: TargetOptions = TargetOptions(),
     prompt_options: PromptOptions = PromptOptions(),
@@ -87,13 +95,15 @@ def trace(
         )
     answers = scope.answers(tokens, position=asked.position)
     written = _written(found, out, html, graph_json)
+    evidence = None if test is None else _tested(scope, found, test, out)
     if json:
         from micrographia.report.content import content_of
 
-        print_json({**content_of(found), "basis": scope.chosen.name, **_answers(answers), "files": written})
+        verdicts = {} if evidence is None else {"evidence": evidence_content(evidence)}
+        print_json({**content_of(found), "basis": scope.chosen.name, **_answers(answers), "files": written, **verdicts})
         return
     console = results()
-    print_trace(console, scope, found, answers, top=top)
+    print_trace(console, scope, found, answers, top=top, evidence=evidence)
     for word in (asked.target, asked.against):
         if word is not None and not word.startswith(" ") and scope.model.tokenizer.is_token(" " + word):
             said = f"{word!r} and {' ' + word!r} are two tokens; this took the one without the space."
@@ -110,8 +120,19 @@ def _own_words() -> Generator[None]:
         raise BudgetError.of(error.said, error.fits, nodes="--nodes {}", memory="--memory …") from error
 
 
+def _tested(scope: "Microscope", found: "Graph", seconds: float, folder: Path | None) -> "Evidence":
+    with progress() as report:
+        return scope.test(found, seconds=seconds, folder=folder, progress=report)
+
+
 def print_trace(
-    console: Console, scope: "Microscope", found: "Graph", answers: "Sequence[Answer]", *, top: int = 24
+    console: Console,
+    scope: "Microscope",
+    found: "Graph",
+    answers: "Sequence[Answer]",
+    *,
+    top: int = 24,
+    evidence: "Evidence | None" = None,
 ) -> None:
     """The prompt, the answers, and all that is worth a screen of the graph."""
     from micrographia.report.terminal import summary
@@ -121,7 +142,7 @@ def print_trace(
     console.print()
     console.print(_answer_line(found, answers))
     console.print()
-    console.print(summary(found, console.width, parts=top))
+    console.print(summary(found, console.width, parts=top, evidence=evidence))
 
 
 def _answer_line(found: "Graph", answers: "Sequence[Answer]") -> Text:

@@ -11,42 +11,62 @@ is tested in the free mode; so other features of a member's layer and position h
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind, NodeId
 
-__all__ = ["Claim", "Predictor", "claims_of"]
+__all__ = ["Claim", "ClaimKind", "Predictor", "claims_of", "of_this_prompt"]
+
+ClaimKind: TypeAlias = Literal["answer", "group", "paths", "direct"]
+"""On the answer; on another group; along an edge by all paths; along an edge by nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ablating the members changes the target by `total`, in logits less their mean, or in the target's own unit."""
+    """Ablating the members changes something by so much: the target, in logits less their mean or in its own unit, or
+    other features, in parts of what they are (−1: gone)."""
 
     name: str
     """The supernode's, or the feature's: `25.567@14`."""
     members: tuple[NodeId, ...]
     target: NodeId
     direct: float
-    """By the edges from the members to the target alone."""
+    """By the edges from the members alone."""
     total: float
     """By all paths that are shown."""
     influence: float
     """Of its members, as a share of that of all features shown."""
+    kind: ClaimKind = "answer"
+    reads: tuple[NodeId, ...] = ()
+    """The features that are to change; none where it is the target."""
+    to: str = ""
+    """What they are called."""
 
     def __str__(self) -> str:
-        return f"without {self.name}, {self.target} changes by {self.total:+.3g} ({self.direct:+.3g} directly)"
+        changes = self.to or self.target
+        return f"without {self.name}, {changes} changes by {self.total:+.3g} ({self.direct:+.3g} directly)"
+
+    @property
+    def key(self) -> str:
+        """The name of this claim among all of its graph."""
+        return self.name if self.kind == "answer" else f"{self.name} → {self.to or self.target} ({self.kind})"
+
+    @property
+    def predicted(self) -> float:
+        """What is tested: all paths, but for what is said to go directly."""
+        return self.direct if self.kind == "direct" else self.total
 
     @property
     def sign(self) -> int:
-        return -1 if self.total < 0 else 1
+        return -1 if self.predicted < 0 else 1
 
 
 class Predictor:
@@ -79,13 +99,23 @@ class Predictor:
 
     def total(self, members: Int64[np.ndarray, " member"]) -> float:
         """The same by all paths that are shown."""
-        return float(self._edges @ self._deltas(members))
+        return float(self._edges @ self.gains(members))
 
-    def _deltas(self, members: Int64[np.ndarray, " member"]) -> Tensor:
-        """The part of its value that each feature gains: a lower triangular system, inputs before what they feed."""
+    def direct_gains(self, members: Int64[np.ndarray, " member"]) -> Float[Tensor, " feature"]:
+        """The part of its value that each feature gains by edges from the members alone."""
+        return -self._parts[:, members].sum(1)
+
+    def held(self, members: Int64[np.ndarray, " member"]) -> Int64[np.ndarray, " feature"]:
+        """The features at the places of the members, which stay as they are while these are tested."""
         n = self.graph.nodes
         places = n.layer[: self._count] * len(self.graph.prompt) + n.position[: self._count]
-        held = np.isin(places, places[members])
+        held: Bool[np.ndarray, " feature"] = np.isin(places, places[members])
+        return np.flatnonzero(held)
+
+    def gains(self, members: Int64[np.ndarray, " member"]) -> Float[Tensor, " feature"]:
+        """The part of its value that each feature gains: a lower triangular system, inputs before what they feed."""
+        held = np.zeros(self._count, dtype=bool)
+        held[self.held(members)] = True
         first = int(members.min())
         system = torch.eye(self._count - first, dtype=torch.float64)
         free = torch.from_numpy(~held[first:])
@@ -106,7 +136,15 @@ def claims_of(graph: Graph, target: NodeId | str | None = None) -> tuple[Claim, 
         target = NodeId(Kind.TARGET, index=max(range(len(graph.targets)), key=lambda i: graph.targets[i].weight))
     predictor = Predictor(graph, target)
     claims = [_claim(graph, predictor, name, members) for name, members in _sources(graph)]
-    return tuple(sorted(claims, key=lambda claim: (-abs(claim.total), claim.name)))
+    return tuple(sorted(_told_apart(claims), key=lambda claim: (-abs(claim.total), claim.name)))
+
+
+def _told_apart(claims: Sequence[Claim]) -> Iterable[Claim]:
+    """Two groups of one name get their first member's beside it."""
+    names = [claim.name for claim in claims]
+    for claim in claims:
+        twice = names.count(claim.name) > 1
+        yield replace(claim, name=f"{claim.name} ({claim.members[0]})") if twice else claim
 
 
 def _sources(graph: Graph) -> Iterable[tuple[str, list[int]]]:
@@ -114,14 +152,15 @@ def _sources(graph: Graph) -> Iterable[tuple[str, list[int]]]:
     for group in graph.supernodes:
         members = [n.find(member) for member in group.members]
         taken.update(members)
-        if inside := _of_this_prompt(graph, members):
+        if inside := of_this_prompt(graph, members):
             yield group.name, inside
-    for node in _of_this_prompt(graph, range(n.spans["feature"].stop)):
+    for node in of_this_prompt(graph, range(n.spans["feature"].stop)):
         if node not in taken:
             yield str(n.id(node)), [node]
 
 
-def _of_this_prompt(graph: Graph, nodes: Sequence[int]) -> list[int]:
+def of_this_prompt(graph: Graph, nodes: Sequence[int]) -> list[int]:
+    """Those of some nodes that are features, and not in front of every prompt."""
     n = graph.nodes
     return [i for i in nodes if n.kind[i] == Kind.FEATURE and n.position[i] >= graph.prompt.prepended]
 

@@ -4,6 +4,7 @@ A claim takes some vectors away from the outputs of some MLPs. A control takes a
 the same layers and positions, made as long as the claim's own step at each place. So it differs from the claim in
 nothing but the direction. It is drawn at random among the features that are active there and that the graph does not
 show, those nearest in what they write. Where these are used up, features of the layer that are not active stand in.
+Where members get other values than 0, a control adds what others write for each member that grows.
 """
 
 import zlib
@@ -39,10 +40,15 @@ class Controls:
         nearest: int = MOST,
         seed: int = 0,
         densities: Densities | None = None,
+        values: Mapping[NodeId, float] = {},
+        everywhere: bool = False,
     ) -> None:
         """`shown` are the features that the graph shows: none of them is a control. They are drawn from so many of the
-        nearest."""
+        nearest. `values` are what members become, 0 if not said; `everywhere` counts what a cross-layer feature writes
+        to layers above its own, too, as it does where these are held."""
         self._bench = bench
+        self._everywhere = everywhere
+        self._values = {(node.layer, node.position, node.index): value for node, value in values.items()}
         self._count = nearest
         self._shown = {(node.layer, node.position, node.index) for node in (*shown, *members)}
         self._places: dict[tuple[int, int], list[int]] = {}
@@ -63,8 +69,12 @@ class Controls:
         return len(pool) if not others else self._count if min(map(len, [pool, *others])) else 0
 
     def step(self) -> Placed:
-        """The claim itself: its members gone."""
-        return Placed({place: -self._wrote(place, taken).sum(0) for place, taken in self._places.items()})
+        """The claim itself: its members put to their values."""
+        written: dict[tuple[int, int], Tensor] = {}
+        for place, taken in self._places.items():
+            for to in self._reached(place):
+                _add(written, (to, place[1]), self._change(place, taken, to).sum(0))
+        return Placed(written)
 
     def placed(self, number: int) -> Placed:
         """One control."""
@@ -74,19 +84,40 @@ class Controls:
             chosen: list[int] = []
             for pool in self._pools[place]:
                 chosen.append(int(pool[number]) if self._single else _first(drawn.permutation(pool), chosen))
-            along = self._wrote(place, chosen, at_least=1.0).sum(0)
-            length = _lengths(self._wrote(place, taken).sum(0))
-            written[place] = -along * (length / _lengths(along))
+            signs = self._signs(place, taken)
+            for to in self._reached(place):
+                along = signs @ self._wrote(place, chosen, to, at_least=1.0)
+                length = _lengths(self._change(place, taken, to).sum(0))
+                _add(written, (to, place[1]), along * (length / _lengths(along).clamp_min(1e-30)))
         return Placed(written)
 
+    def _reached(self, place: tuple[int, int]) -> tuple[int, ...]:
+        """The layers that the features of a place are taken to write to."""
+        return self._bench.written_to(place[0]) if self._everywhere else (place[0],)
+
+    def _amounts(self, place: tuple[int, int], taken: list[int]) -> Float[Tensor, " feature"]:
+        """By how much members change."""
+        layer, position = place
+        clean = self._bench.active(layer)[position, taken]
+        return clean.new_tensor([self._values.get((layer, position, index), 0.0) for index in taken]) - clean
+
+    def _signs(self, place: tuple[int, int], taken: list[int]) -> Float[Tensor, " feature"]:
+        """1 for members that grow, −1 for those that shrink."""
+        clean = self._bench.active(place[0])[place[1], taken]
+        return torch.where((clean + self._amounts(place, taken)).abs() > clean.abs(), 1.0, -1.0).to(clean)
+
+    def _change(self, place: tuple[int, int], taken: list[int], to: int) -> Float[Tensor, "feature d_model"]:
+        """What the change of members adds at a layer."""
+        return self._amounts(place, taken)[:, None] * self._bench.write(place[0], taken, place[1], to)
+
     def _wrote(
-        self, place: tuple[int, int], features: list[int], at_least: float = 0.0
+        self, place: tuple[int, int], features: list[int], to: int, at_least: float = 0.0
     ) -> Float[Tensor, "feature d_model"]:
-        """What features write at a place; those that are not active as if they were, where that is asked for."""
+        """What features write to a layer; those that are not active as if they were, where that is asked for."""
         layer, position = place
         activation = self._bench.active(layer)[position, features]
         activation = torch.where(activation == 0, at_least, activation)
-        return activation[:, None] * self._bench.write(layer, features, position, layer)
+        return activation[:, None] * self._bench.write(layer, features, position, to)
 
     def _nearest(self, place: tuple[int, int], one: int, densities: Densities | None) -> Int64[np.ndarray, " found"]:
         """Features that may stand in for one: the nearest active ones in an order of chance, then silent ones."""
@@ -94,7 +125,8 @@ class Controls:
         activation = self._bench.active(layer)[position]
         shown = [index for at, where, index in self._shown if (at, where) == place and index is not None]
         others, silent = _places(activation != 0, shown), _places(activation == 0, shown)
-        far = _far(_lengths(self._wrote(place, others.tolist())), _lengths(self._wrote(place, [one]))[0])
+        mine = _lengths(self._change(place, [one], layer))[0]
+        far = _far(_lengths(self._wrote(place, others.tolist(), layer)), mine)
         if densities is not None:
             far = far + _far(densities[layer][others], densities[layer][one])
         drawn = np.random.default_rng([*self._seed, layer, position, one])
@@ -106,6 +138,10 @@ class Controls:
 def _places(chosen: Bool[Tensor, " feature"], without: list[int]) -> Int64[np.ndarray, " found"]:
     found = np.flatnonzero(chosen.cpu().numpy())
     return found[~np.isin(found, without)]
+
+
+def _add(written: dict[tuple[int, int], Tensor], place: tuple[int, int], vector: Float[Tensor, " d_model"]) -> None:
+    written[place] = written[place] + vector if place in written else vector
 
 
 def _first(order: Int64[np.ndarray, " feature"], chosen: list[int]) -> int:

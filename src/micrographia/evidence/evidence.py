@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from micrographia.evidence.claims import Claim
+from micrographia.evidence.claims import Claim, ClaimKind
 from micrographia.evidence.verdicts import Judgement, Verdict, judge
 from micrographia.graph.nodes import NodeId
 
@@ -18,9 +18,9 @@ class Measured:
     """What came of one claim's test."""
 
     effect: float
-    """By how much the target changed."""
+    """By how much the target changed, or the part of themselves that other features gained."""
     probability: float | None
-    """Of the target's token afterwards; None for a difference of tokens."""
+    """Of the target's token afterwards; None for a difference of tokens, and for other features."""
     controls: tuple[float, ...]
     """The same change under each control, as they were drawn."""
     seconds: float
@@ -60,10 +60,12 @@ class Evidence:
     probability: float | None
     claims: tuple[Claim, ...]
     measured: Mapping[str, Measured]
-    """By the claim's name."""
+    """By the claim's key."""
     rate: float = 0.05
-    """Of the claims confirmed, so many may be so by chance."""
+    """Of the claims confirmed, so many may be so by chance, of each kind."""
     seed: int = 0
+    links: tuple[Claim, ...] = ()
+    """Claims about the inside: between groups and along edges."""
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {verdict}" for verdict, n in self.counts.items())
@@ -71,20 +73,37 @@ class Evidence:
 
     @cached_property
     def tested(self) -> tuple[Tested, ...]:
-        """Every claim with its verdict."""
-        found = [self.measured.get(claim.name) for claim in self.claims]
+        """Every claim about the answer, with its verdict."""
+        return self._judged(self.claims)
+
+    @cached_property
+    def inside(self) -> tuple[Tested, ...]:
+        """Every claim about the inside, with its verdict among those of its kind."""
+        kinds: tuple[ClaimKind, ...] = ("group", "paths", "direct")
+        return tuple(one for kind in kinds for one in self._judged([c for c in self.links if c.kind == kind]))
+
+    def of(self, kind: ClaimKind) -> tuple[Tested, ...]:
+        """Those of one kind."""
+        return self.tested if kind == "answer" else tuple(one for one in self.inside if one.claim.kind == kind)
+
+    def _judged(self, claims: Sequence[Claim]) -> tuple[Tested, ...]:
+        found = [self.measured.get(claim.key) for claim in claims]
         judged = judge(
-            [claim.sign for claim in self.claims],
+            [claim.sign for claim in claims],
             [None if one is None else one.effect for one in found],
             [() if one is None else one.controls for one in found],
             self.rate,
         )
-        return tuple(map(Tested, self.claims, found, judged))
+        return tuple(map(Tested, claims, found, judged))
 
     @property
     def counts(self) -> dict[Verdict, int]:
-        """How many claims there are of each verdict."""
-        verdicts = [one.judgement.verdict for one in self.tested]
+        """How many claims about the answer there are of each verdict."""
+        return self.counted("answer")
+
+    def counted(self, kind: ClaimKind) -> dict[Verdict, int]:
+        """How many of a kind there are of each verdict."""
+        verdicts = [one.judgement.verdict for one in self.of(kind)]
         return {verdict: verdicts.count(verdict) for verdict in ("confirmed", "refuted", "untested")}
 
     @property
@@ -96,11 +115,11 @@ class Evidence:
         found["untested"] += 1.0 - sum(found.values())
         return found
 
-    def agreement(self, *, direct: bool = False) -> Agreement | None:
+    def agreement(self, kind: ClaimKind = "answer", *, direct: bool = False) -> Agreement | None:
         """Predicted against measured, by all paths or by direct edges only; None for fewer than three claims."""
         pairs = [
-            (one.claim.direct if direct else one.claim.total, one.measured.effect)
-            for one in self.tested
+            (one.claim.direct if direct else one.claim.predicted, one.measured.effect)
+            for one in self.of(kind)
             if one.measured is not None
         ]
         return _agreement(*zip(*pairs, strict=True)) if len(pairs) >= 3 else None

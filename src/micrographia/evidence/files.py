@@ -7,14 +7,15 @@ holds measurements, and the predictions that they belong to; verdicts follow fro
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from micrographia import store
 from micrographia.errors import WorkError
-from micrographia.evidence.claims import Claim, claims_of
+from micrographia.evidence.claims import Claim, ClaimKind, claims_of
 from micrographia.evidence.evidence import Evidence, Measured
+from micrographia.evidence.links import links_of
 from micrographia.graph.files import GraphManifest
 from micrographia.graph.graph import Graph
 
@@ -29,7 +30,10 @@ class MeasuredRecord(BaseModel):
 
     model_config = _FORM
 
+    kind: ClaimKind
     members: tuple[str, ...]
+    reads: tuple[str, ...]
+    """The features that were to change; none where it is the target."""
     direct: float
     total: float
     effect: float
@@ -43,7 +47,7 @@ class EvidenceRecord(BaseModel):
 
     model_config = _FORM
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["evidence"] = "evidence"
     graph_sha256: str
     """Of the graph's tables: evidence belongs to one graph."""
@@ -58,7 +62,7 @@ class EvidenceRecord(BaseModel):
 
 def save_evidence(evidence: Evidence, folder: Path) -> None:
     """Write it beside the graph, in place of what was there."""
-    claims = {claim.name: claim for claim in evidence.claims}
+    claims = {claim.key: claim for claim in (*evidence.claims, *evidence.links)}
     record = EvidenceRecord(
         graph_sha256=_weight(folder),
         target=str(evidence.target),
@@ -67,7 +71,7 @@ def save_evidence(evidence: Evidence, folder: Path) -> None:
         probability=evidence.probability,
         rate=evidence.rate,
         seed=evidence.seed,
-        measured={name: _record(claims[name], one) for name, one in evidence.measured.items()},
+        measured={key: _record(claims[key], one) for key, one in evidence.measured.items()},
     )
     with store.atomic_file(folder / EVIDENCE) as stream:
         stream.write((json.dumps(record.model_dump(), indent=1) + "\n").encode("ascii"))
@@ -82,12 +86,13 @@ def load_evidence(graph: Graph, folder: str | Path) -> Evidence | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise WorkError(f"{path} cannot be read: {error}. {_remedy(path)}") from error
-    record = store.record_of(raw, EvidenceRecord, path, kind=WorkError, remedy=_remedy(path))
+    record = store.record_of(_of_today(raw), EvidenceRecord, path, kind=WorkError, remedy=_remedy(path))
     if record.graph_sha256 != _weight(path.parent):
         raise WorkError(f"{path} belongs to another graph than the one in this folder. {_remedy(path)}")
     claims = claims_of(graph, record.target)
-    members = {claim.name: tuple(map(str, claim.members)) for claim in claims}
-    strangers = [name for name, one in record.measured.items() if members.get(name) != one.members]
+    links = links_of(graph, claims)
+    there = {claim.key: _places(claim) for claim in (*claims, *links)}
+    strangers = [key for key, one in record.measured.items() if there.get(key) != (one.members, one.reads)]
     if strangers:
         raise WorkError(f"{path} is about {strangers[0]!r}, which is no claim of this graph. {_remedy(path)}")
     return Evidence(
@@ -99,7 +104,27 @@ def load_evidence(graph: Graph, folder: str | Path) -> Evidence | None:
         measured=_measured(record.measured),
         rate=record.rate,
         seed=record.seed,
+        links=links,
     )
+
+
+def _of_today(raw: object) -> object:
+    """Version 1 knew only claims about the answer."""
+    content = _mapping(raw)
+    if content.get("schema_version") != 1:
+        return raw
+    old: dict[str, object] = {"kind": "answer", "reads": ()}
+    known = {key: {**old, **_mapping(one)} for key, one in _mapping(content.get("measured")).items()}
+    return {**content, "schema_version": 2, "measured": known}
+
+
+def _mapping(raw: object) -> dict[str, object]:
+    """What of it has keys; what is missing is complained of where the record is read."""
+    return cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
+
+
+def _places(claim: Claim) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(map(str, claim.members)), tuple(map(str, claim.reads))
 
 
 def forget_evidence(folder: Path) -> None:
@@ -112,8 +137,11 @@ def _measured(records: Mapping[str, MeasuredRecord]) -> dict[str, Measured]:
 
 
 def _record(claim: Claim, one: Measured) -> MeasuredRecord:
+    members, reads = _places(claim)
     return MeasuredRecord(
-        members=tuple(map(str, claim.members)),
+        kind=claim.kind,
+        members=members,
+        reads=reads,
         direct=claim.direct,
         total=claim.total,
         effect=one.effect,

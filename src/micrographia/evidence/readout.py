@@ -1,4 +1,4 @@
-"""The number by which a target's change is measured: a logit, or a difference of two, less the mean of all."""
+"""The numbers by which a change is measured: logits less the mean of all, or the activations of features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from micrographia.errors import CallError
+from micrographia.errors import CallError, UnsupportedError
+from micrographia.evidence.bench import Bench
+from micrographia.evidence.rows import Outcome
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind, NodeId
+from micrographia.ids import Layer
 from micrographia.model.model import Model
 
-__all__ = ["Readout", "readout_of"]
+__all__ = ["FeatureReadout", "Readout", "readout_of"]
 
 _MINUS = " − "
 
@@ -36,6 +39,44 @@ class Readout:
             return None
         [token] = self.coefficients
         return logits.double().softmax(-1)[:, token]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureReadout:
+    """The weighted mean of features' activations, each over its clean value, less 1: the part that they gain."""
+
+    features: tuple[NodeId, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def layers(self) -> set[int]:
+        """The layers that must be read for it."""
+        return {node.layer for node in self.features if node.layer is not None}
+
+    def gain(self, bench: Bench, found: Outcome) -> Float[Tensor, " row"]:
+        """On each row of a run; what nothing could reach gains nothing."""
+        whole = found.logits.new_zeros(len(found.logits), dtype=found.logits.dtype)
+        for (layer, position), (indices, weights) in self._places().items():
+            if position < found.start or Layer(layer) not in found.read:
+                continue
+            encode = bench.encoder(layer)
+            if encode is None:
+                raise UnsupportedError(f"The basis leaves out layer {layer}, so that nothing can be read there.")
+            now = encode(found.read[Layer(layer)][:, position - found.start])[:, indices]
+            clean = bench.active(layer)[position, indices]
+            whole = whole + (now / clean - 1.0) @ clean.new_tensor(weights)
+        return whole
+
+    def _places(self) -> dict[tuple[int, int], tuple[list[int], list[float]]]:
+        places: dict[tuple[int, int], tuple[list[int], list[float]]] = {}
+        for node, weight in zip(self.features, self.weights, strict=True):
+            assert node.layer is not None, "only features are read"
+            assert node.position is not None, "only features are read"
+            assert node.index is not None, "only features are read"
+            indices, weights = places.setdefault((node.layer, node.position), ([], []))
+            indices.append(node.index)
+            weights.append(weight)
+        return places
 
 
 def readout_of(graph: Graph, target: NodeId, model: Model) -> Readout:

@@ -1,18 +1,23 @@
-"""Claims put to the test: each one's members ablated on the free model, beside its controls, the strongest first."""
+"""Claims put to the test: each one's members ablated, beside its controls, the strongest and most uncertain first."""
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias, final
+
+from jaxtyping import Float
+from torch import Tensor
 
 from micrographia.errors import CallError, UnsupportedError
 from micrographia.evidence.bench import Bench
 from micrographia.evidence.claims import Claim, claims_of
 from micrographia.evidence.controls import Controls, Densities
 from micrographia.evidence.evidence import Evidence, Measured
-from micrographia.evidence.interventions import Free
+from micrographia.evidence.interventions import Constrained, Free, Mode
+from micrographia.evidence.links import links_of, weights_of
 from micrographia.evidence.placing import Placed
-from micrographia.evidence.readout import readout_of
+from micrographia.evidence.readout import FeatureReadout, readout_of
 from micrographia.evidence.rows import run_rows
 from micrographia.evidence.verdicts import ENOUGH, FEWEST, MOST
 from micrographia.graph.graph import Graph
@@ -23,6 +28,15 @@ __all__ = ["Experiment", "Keep", "check_origin"]
 
 Keep: TypeAlias = Callable[[Evidence], None]
 """What is done with what is known after each batch of controls: it is written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Claims with the same members, held alike: one intervention and one set of controls serve them all."""
+
+    members: tuple[NodeId, ...]
+    mode: Mode
+    claims: tuple[Claim, ...]
 
 
 @final
@@ -39,8 +53,10 @@ class Experiment:
         seed: int = 0,
         rate: float = 0.05,
         densities: Densities | None = None,
+        inside: bool = True,
     ) -> None:
-        """`known` is what an earlier experiment on the same graph and target left; it is gone on from there."""
+        """`known` is what an earlier experiment on the same graph and target left; it is gone on from there. `inside`:
+        claims between groups and along edges are tested, too."""
         check_origin(bench, graph)
         claims = claims_of(graph, target)
         if not claims:
@@ -52,6 +68,7 @@ class Experiment:
         logits = bench.logits()[self.readout.position][None]
         probability = self.readout.probability(logits)
         self._clean = float(self.readout.value(logits))
+        links = links_of(graph, claims)
         self.evidence = Evidence(
             target=claims[0].target,
             name=self.readout.name,
@@ -61,33 +78,42 @@ class Experiment:
             measured={} if known is None else dict(known.measured),
             rate=rate if known is None else known.rate,
             seed=seed if known is None else known.seed,
+            links=links,
         )
+        self._reads = {
+            claim.key: FeatureReadout(
+                claim.reads, tuple(weights_of(graph, [graph.nodes.find(node) for node in claim.reads]).tolist())
+            )
+            for claim in links
+        }
+        self._trials = _trials((*claims, *(links if inside else ())))
+        self._strength = _strengths((*claims, *links))
+        self._made: dict[_Trial, Controls] = {}
 
     def run(
         self, seconds: float, *, most: int = MOST, keep: Keep = lambda known: None, progress: Progress = silent
     ) -> Evidence:
-        """Test claims for so long, each until it is settled; what is measured is kept as it comes."""
-        start = time.perf_counter()
+        """Test claims for so long, the strongest and most uncertain first, until all are settled; what is measured is
+        kept as it comes."""
+        start, longest = time.perf_counter(), 0.0
         self._check_budget(seconds)
-        claims, longest = self.evidence.claims, 0.0
-        for number, claim in enumerate(claims):
-            controls = self._controls(claim, most)
-            while wanted := self._wanted(claim, controls, most):
-                begun = time.perf_counter()
-                if begun - start + longest > seconds:
-                    return self.evidence
-                self._measure(claim, controls, wanted)
-                longest = max(longest, time.perf_counter() - begun)
-                keep(self.evidence)
-            progress("claims", number + 1, len(claims))
+        while waiting := {trial: self._urgency(trial, most) for trial in self._trials if self._open(trial, most)}:
+            begun = time.perf_counter()
+            if begun - start + longest > seconds:
+                break
+            self._measure(max(waiting, key=lambda trial: waiting[trial]), most)
+            longest = max(longest, time.perf_counter() - begun)
+            keep(self.evidence)
+            progress("claims", len(self._trials) - len(waiting), len(self._trials))
         return self.evidence
 
     def _check_budget(self, seconds: float) -> None:
         """Refuse what is not enough for one claim and its fewest controls."""
-        controls = self._controls(self.evidence.claims[0])
-        self._effects([controls.step()])  # what the clean run must be read for is read now
+        trial = self._trials[0]
+        controls = self._controls(trial, MOST)
+        self._effects(trial, [controls.step()])  # what the clean run must be read for is read now
         begun = time.perf_counter()
-        self._effects([controls.step()])
+        self._effects(trial, [controls.step()])
         needed = (time.perf_counter() - begun) * (1 + FEWEST)
         if needed > seconds:
             raise CallError(
@@ -95,42 +121,109 @@ class Experiment:
                 f"{needed:.1f} s here: give at least that."
             )
 
-    def _controls(self, claim: Claim, most: int = MOST) -> Controls:
+    def _controls(self, trial: _Trial, most: int) -> Controls:
         """Those of a smaller number are the first of a larger one, as far as it is not above the usual."""
-        nearest, seed, densities = max(most, MOST), self.evidence.seed, self._densities
-        return Controls(self.bench, claim.members, shown=self._shown, nearest=nearest, seed=seed, densities=densities)
+        if trial not in self._made:
+            self._made[trial] = Controls(
+                self.bench,
+                trial.members,
+                shown=self._shown,
+                nearest=max(most, MOST),
+                seed=self.evidence.seed,
+                densities=self._densities,
+                everywhere=isinstance(trial.mode, Constrained),
+            )
+        return self._made[trial]
 
-    def _wanted(self, claim: Claim, controls: Controls, most: int) -> int:
-        """How many more controls a claim needs now; it is settled when enough of them do as much as it does."""
-        known = self.evidence.measured.get(claim.name)
-        if known is None:
-            return min(FEWEST, len(controls))
-        reached = sum(claim.sign * control >= claim.sign * known.effect for control in known.controls)
-        if reached >= ENOUGH and len(known.controls) >= FEWEST:
-            return 0
-        return max(min(FEWEST, min(most, len(controls)) - len(known.controls)), 0)
+    # ------------------------------------------------------------ what is tested next
 
-    def _measure(self, claim: Claim, controls: Controls, wanted: int) -> None:
-        """Run so many more controls, and the claim itself if it has not been run."""
+    def _open(self, trial: _Trial, most: int) -> list[Claim]:
+        """The claims that need more controls."""
+        found = [claim for claim in trial.claims if self._count(claim) < most and not self._settled(claim)]
+        if not found:
+            return found
+        there = min(most, len(self._controls(trial, most)))
+        return [claim for claim in found if claim.key not in self.evidence.measured or self._count(claim) < there]
+
+    def _count(self, claim: Claim) -> int:
+        known = self.evidence.measured.get(claim.key)
+        return 0 if known is None else len(known.controls)
+
+    def _reached(self, claim: Claim) -> int:
+        """How many controls do as much as the claim."""
+        known = self.evidence.measured.get(claim.key)
+        return 0 if known is None else sum(claim.sign * one >= claim.sign * known.effect for one in known.controls)
+
+    def _settled(self, claim: Claim) -> bool:
+        return self._count(claim) >= FEWEST and self._reached(claim) >= ENOUGH
+
+    def _urgency(self, trial: _Trial, most: int) -> float:
+        """The strength of a claim times how uncertain its p-value still is: the standard deviation of a proportion of
+        which so many of so many were seen. Of several claims the most urgent one's."""
+        found = 0.0
+        for claim in self._open(trial, most):
+            n, reached = self._count(claim), self._reached(claim)
+            doubt = math.sqrt((reached + 1) * (n - reached + 1) / ((n + 2) ** 2 * (n + 3)))
+            found = max(found, self._strength[claim.key] * doubt)
+        return found
+
+    # ------------------------------------------------------------ one batch
+
+    def _measure(self, trial: _Trial, most: int) -> None:
+        """Run some more controls for the claims that need them, and the claim itself if it has not been run."""
         begun = time.perf_counter()
-        known = self.evidence.measured.get(claim.name)
-        first = 0 if known is None else len(known.controls)
-        rows = [controls.placed(number) for number in range(first, first + wanted)]
-        if known is None:
-            (effect, *found), probabilities = self._effects([controls.step(), *rows])
-            known = Measured(effect, None if probabilities is None else probabilities[0], (), 0.0)
-        else:
-            found, _ = self._effects(rows)
-        took = known.seconds + time.perf_counter() - begun
-        new = replace(known, controls=(*known.controls, *found), seconds=took)
-        self.evidence = replace(self.evidence, measured={**self.evidence.measured, claim.name: new})
+        controls, claims = self._controls(trial, most), self._open(trial, most)
+        first = min(map(self._count, claims))
+        last = min(first + FEWEST, most, len(controls))
+        rows = [controls.step(), *(controls.placed(number) for number in range(first, last))]
+        effects, probabilities = self._effects(trial, rows, claims)
+        took = (time.perf_counter() - begun) / len(claims)
+        measured = dict(self.evidence.measured)
+        for claim in claims:
+            effect, *found = effects[claim.key]
+            known = measured.get(claim.key)
+            if known is None:
+                likely = probabilities[0] if probabilities is not None and claim.kind == "answer" else None
+                known = Measured(effect, likely, (), 0.0)
+            more = found[len(known.controls) - first :]
+            measured[claim.key] = replace(known, controls=(*known.controls, *more), seconds=known.seconds + took)
+        self.evidence = replace(self.evidence, measured=measured)
 
-    def _effects(self, rows: list[Placed]) -> tuple[list[float], list[float] | None]:
-        """By how much each changes the target, and its probability afterwards."""
-        logits = run_rows(self.bench, rows, Free(), position=self.readout.position).logits
-        probabilities = self.readout.probability(logits)
-        effects = [float(value) - self._clean for value in self.readout.value(logits)]
-        return effects, None if probabilities is None else [float(p) for p in probabilities]
+    def _effects(
+        self, trial: _Trial, rows: list[Placed], claims: Sequence[Claim] | None = None
+    ) -> tuple[dict[str, list[float]], list[float] | None]:
+        """By how much each row changes what each claim is about, and the target's probability afterwards."""
+        claims = trial.claims if claims is None else claims
+        reads = {claim.key: self._reads[claim.key] for claim in claims if claim.kind != "answer"}
+        layers = set[int]().union(*(read.layers for read in reads.values()))
+        outcome = run_rows(self.bench, rows, trial.mode, position=self.readout.position, read=layers)
+        probabilities = self.readout.probability(outcome.logits)
+        answer = [value - self._clean for value in _listed(self.readout.value(outcome.logits))]
+        found = {claim.key: answer for claim in claims if claim.kind == "answer"}
+        found |= {key: _listed(read.gain(self.bench, outcome)) for key, read in reads.items()}
+        return found, None if probabilities is None else _listed(probabilities)
+
+
+def _listed(values: Float[Tensor, " row"]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _trials(claims: Sequence[Claim]) -> tuple[_Trial, ...]:
+    """Claims put together by what is done to the model."""
+    found: dict[tuple[tuple[NodeId, ...], bool], list[Claim]] = {}
+    for claim in claims:
+        found.setdefault((claim.members, claim.kind == "direct"), []).append(claim)
+    return tuple(
+        _Trial(members, Constrained() if held else Free(), tuple(several)) for (members, held), several in found.items()
+    )
+
+
+def _strengths(claims: Sequence[Claim]) -> dict[str, float]:
+    """What is predicted, over the largest prediction of the same kind."""
+    largest: dict[str, float] = {}
+    for claim in claims:
+        largest[claim.kind] = max(largest.get(claim.kind, 0.0), abs(claim.predicted))
+    return {claim.key: abs(claim.predicted) / (largest[claim.kind] or 1.0) for claim in claims}
 
 
 def check_origin(bench: Bench, graph: Graph) -> None:

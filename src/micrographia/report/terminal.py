@@ -7,11 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from micrographia.evidence.evidence import Evidence
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
 from micrographia.report.books import Entry, counted, entries, held, judged, work
 from micrographia.report.outline import Branch, Part, outline, parts_of
 from micrographia.report.routes import PATHS, Route, routes
+from micrographia.report.verdicts import claimed, verdicts
 from micrographia.report.words import inert, joined, percent, shortened, significant
 
 __all__ = ["summary"]
@@ -25,9 +27,12 @@ _NARROW, _UNBOUNDED = 92, 1000
 _MOST_WIDE, _MOST_NARROW = (6, 40, 5, 15, 6), (6, 31, 5, 11, 6)
 
 
-def summary(graph: Graph, width: int, *, parts: int = 24, ways: int = 6) -> RenderableType:
+def summary(
+    graph: Graph, width: int, *, parts: int = 24, ways: int = 6, evidence: Evidence | None = None
+) -> RenderableType:
     """All that is worth a screen. What does not fit on it is counted."""
-    sections: list[RenderableType] = [_outline(graph, width, parts), *_routes(graph, ways), *_books(graph, width)]
+    outline = _outline(graph, width, parts) if evidence is None else verdicts(graph, evidence, width, parts=parts)
+    sections: list[RenderableType] = [outline, *_routes(graph, ways), *_books(graph, evidence)]
     spaced: list[RenderableType] = []
     for section in sections:
         spaced += [section, Text()]
@@ -128,13 +133,14 @@ def _hint(part: Part) -> str:
 # ---------------------------------------------------------------- books
 
 
-def _books(graph: Graph, width: int) -> Iterator[RenderableType]:
+def _books(graph: Graph, evidence: Evidence | None) -> Iterator[RenderableType]:
     ledger = graph.ledger
     if ledger is not None:
         found = entries(ledger, graph.facts)
         yield Group(
             Text("Ledger: where the influence of the answer ends", style="bold"),
             _ledger(found),
+            *([] if evidence is None else [claimed(evidence)]),
             *(Text(line, style="dim") for line in (counted(ledger), *held(ledger))),
         )
     if graph.scores is not None:

@@ -1,6 +1,6 @@
 """The tree of a graph with the verdict on each part: what was predicted, what was measured, what controls do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from rich.cells import cell_len
@@ -8,14 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from micrographia.evidence.claims import ClaimKind
 from micrographia.evidence.evidence import Agreement, Evidence, Tested
 from micrographia.evidence.verdicts import Verdict
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
 from micrographia.report.outline import Branch, outline
-from micrographia.report.words import inert, joined, percent
+from micrographia.report.words import inert, joined, percent, shortened
 
-__all__ = ["MARKS", "verdicts"]
+__all__ = ["MARKS", "claimed", "verdicts"]
 
 MARKS: Mapping[Verdict, tuple[str, str]] = {
     "confirmed": ("✓", "green"),
@@ -25,6 +26,13 @@ MARKS: Mapping[Verdict, tuple[str, str]] = {
 _COLUMNS = ("", "share", "what", "predicted", "measured", "controls", "n")
 _RIGHT = {"share", "predicted", "measured", "n"}
 _WHAT = 30
+_FIGURES = 48
+_INSIDE: Mapping[ClaimKind, str] = {
+    "group": "Between groups, in parts of what the second one is",
+    "paths": "Along edges, by all paths, in parts of the feature at the end",
+    "direct": "Along edges, directly: every MLP held",
+}
+_SHOWN_INSIDE = 6
 
 _Found: TypeAlias = Mapping[frozenset[int], Tested]
 
@@ -46,7 +54,7 @@ def verdicts(graph: Graph, evidence: Evidence, width: int, *, parts: int = 24) -
         table.add_row(*row)
     hidden = tree.n_parts - tree.n_shown
     more = [Text(f"{joined(hidden, 'part')} more; --top shows them.", style="dim")] if hidden else []
-    return Group(_target(evidence), Text(), table, *more, Text(), *_summary(evidence))
+    return Group(_target(evidence), Text(), table, *more, Text(), *_inside(evidence, width), *_summary(evidence))
 
 
 def _target(evidence: Evidence) -> Text:
@@ -99,20 +107,52 @@ def _figures(tested: Tested | None) -> tuple[Text, Text, Text, Text]:
     )
 
 
+def _inside(evidence: Evidence, width: int) -> Iterator[RenderableType]:
+    """What was tried of the claims about the inside, the strongest first."""
+    for kind, words in _INSIDE.items():
+        tried = [one for one in evidence.of(kind) if one.measured is not None]
+        if tried:
+            yield Text(f"{words}; {_counts(evidence.counted(kind))}", style="bold")
+            yield _links(tried[:_SHOWN_INSIDE], width)
+            if (agreement := evidence.agreement(kind)) is not None:
+                yield Text(_agreement(agreement), style="dim")
+            yield Text()
+
+
+def _links(tried: Sequence[Tested], width: int) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    room = max((width - _FIGURES - 3) // 2, 8)
+    for name in ("", "what", *_COLUMNS[3:]):
+        table.add_column(no_wrap=True, justify="right" if name in _RIGHT else "left")
+    for one in tried:
+        names = (shortened(name, room) for name in (one.claim.name, one.claim.to))
+        table.add_row(_mark(one), Text(" → ".join(names)), *_figures(one))
+    return table
+
+
+def _counts(counts: Mapping[Verdict, int]) -> str:
+    return ", ".join(f"{mark} {counts[verdict]}" for verdict, (mark, _) in MARKS.items())
+
+
 def _signed(value: float) -> str:
     """`−2.11`, `+0.031`: two decimals, or three where there would be nothing."""
     text = f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.2f}" if abs(value) >= 0.1 else f"{value:+.3f}"
     return text.replace("-", "−")
 
 
-def _summary(evidence: Evidence) -> Iterator[Text]:
+def claimed(evidence: Evidence) -> Text:
+    """How many claims there are of each verdict, and how much of the influence is theirs."""
     counts, shares = evidence.counts, evidence.shares
     line = Text()
     for number, (verdict, (mark, style)) in enumerate(MARKS.items()):
         line.append("" if number == 0 else ", ")
         line.append(f"{mark} {counts[verdict]} {verdict}", style)
         line.append(f" {percent(shares[verdict])}")
-    yield Text.assemble(("Claims: ", "bold"), line, " of the features' influence.")
+    return Text.assemble(("Claims: ", "bold"), line, " of the features' influence.")
+
+
+def _summary(evidence: Evidence) -> Iterator[Text]:
+    yield claimed(evidence)
     for name, each in (("all paths", evidence.agreement()), ("direct edges", evidence.agreement(direct=True))):
         if each is not None:
             yield Text.assemble((f"Predicted by {name}: ", "bold"), _agreement(each))
