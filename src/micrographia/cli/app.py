@@ -15,6 +15,7 @@ from micrographia.cli.corpus import corpus
 from micrographia.cli.doctor import doctor
 from micrographia.cli.evaluate import evaluate
 from micrographia.cli.heads import heads
+from micrographia.cli.label import label
 from micrographia.cli.lens import lens
 from micrographia.cli.models import models
 from micrographia.cli.overview import overview

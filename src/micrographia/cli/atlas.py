@@ -23,7 +23,21 @@ if TYPE_CHECKING:
     from micrographia.atlas.plan import AtlasConfig, AtlasManifest
     from micrographia.model.tokens import Tokenizer
 
-__all__ = ["AtlasChoices", "atlas", "build", "export", "find", "import_cache", "show", "thin"]
+__all__ = [
+    "AtlasChoices",
+    "atlas",
+    "basis_of",
+    "build",
+    "export",
+    "find",
+    "import_cache",
+    "open_atlas",
+    "place_of",
+    "show",
+    "thin",
+    "tokenizer_of",
+    "told_to_stop_by_ctrl_c",
+]
 
 _POSITIVE = validators.Number(gte=1)
 _NATURAL = validators.Number(gte=0)
@@ -95,7 +109,7 @@ def build(
     text = Corpus.open(corpus)
     scope = replace(model_options, dtype=_dtype(model_options, folder)).open(basis)
     n_workers = workers or (min(_cores(), 4) if scope.model.device.type == "cpu" else 1)
-    with _told_to_stop_by_ctrl_c() as stopped, progress() as report:
+    with told_to_stop_by_ctrl_c() as stopped, progress() as report:
         manifest = build_atlas(
             scope.model,
             scope.basis,
@@ -132,7 +146,7 @@ def show(
 
     micrographia atlas show 12/345
     """
-    opened = _opened(folder)
+    opened = open_atlas(folder)
     if verify:
         with progress() as report:
             opened.verify(report)
@@ -144,8 +158,8 @@ def show(
         return
     from micrographia.cli.features import feature_content, feature_page
 
-    found = opened.feature(*_place(feature))
-    tokenizer = _tokenizer(opened, model_options)
+    found = opened.feature(*place_of(feature))
+    tokenizer = tokenizer_of(opened, model_options)
     if json:
         print_json(feature_content(found, opened, tokenizer))
         return
@@ -193,11 +207,11 @@ def find(
 
     if [text, promotes, file].count(None) != 2:
         raise CallError("Give one of three: a text, --file FILE, or --promotes TOKEN.")
-    opened = _opened(folder)
+    opened = open_atlas(folder)
     if promotes is not None:
         from micrographia.atlas.find import promotes as that_promote
 
-        tokenizer = _tokenizer(opened, model_options)
+        tokenizer = tokenizer_of(opened, model_options)
         found = that_promote(opened, tokenizer.token(promotes), top=top)
         if json:
             print_json({"features": [promoting_content(each, opened, tokenizer) for each in found]})
@@ -207,7 +221,7 @@ def find(
     from micrographia.atlas.find import fires_on
 
     said = read_text(file) if file is not None else text or ""
-    scope = model_options.open(basis or _basis_of(opened))
+    scope = model_options.open(basis or basis_of(opened))
     tokens = prompt_options.read(scope, said)
     firings = fires_on(opened, scope.model, scope.basis, tokens, by=by, top=top, layers=layers)
     if json:
@@ -231,9 +245,9 @@ def export(
     """
     from micrographia.atlas.exchange.export import export_atlas
 
-    opened = _opened(folder)
+    opened = open_atlas(folder)
     with progress() as report:
-        export_atlas(opened, _tokenizer(opened, model_options), to, out, report)
+        export_atlas(opened, tokenizer_of(opened, model_options), to, out, report)
     results().print(inert(f"Written: {out}"))
 
 
@@ -251,7 +265,7 @@ def thin(
     """
     from micrographia.atlas.thin import thin as thinned
 
-    opened = _opened(folder)
+    opened = open_atlas(folder)
     manifest = thinned(opened, out, choices.config(opened.manifest.plan.config))
     _print_manifest(results(), out, manifest)
 
@@ -293,7 +307,8 @@ def _destination(basis: str, out: Path | None) -> Path:
     return Path(basis) / BESIDE
 
 
-def _opened(said: Path | None) -> "Atlas":
+def open_atlas(said: Path | None) -> "Atlas":
+    """The atlas that is meant: a folder, the one in a basis's folder, or that of the transcoders that come along."""
     from micrographia.atlas.atlas import Atlas, atlas_place
     from micrographia.bases.named import shipped_folder
 
@@ -307,7 +322,7 @@ def _opened(said: Path | None) -> "Atlas":
     return Atlas.open(place or said or Path())
 
 
-def _basis_of(opened: "Atlas") -> str:
+def basis_of(opened: "Atlas") -> str:
     """The basis whose folder an atlas lies in, or one that has a name."""
     from micrographia.atlas.atlas import BESIDE, built_place
     from micrographia.bases.named import NEURONS, TRANSCODERS
@@ -322,7 +337,8 @@ def _basis_of(opened: "Atlas") -> str:
     return str(place.parent)
 
 
-def _tokenizer(opened: "Atlas", options: ModelOptions) -> "Tokenizer":
+def tokenizer_of(opened: "Atlas", options: ModelOptions) -> "Tokenizer":
+    """The tokenizer of an atlas's text."""
     from micrographia.model.checkpoint import locate
     from micrographia.model.tokens import Tokenizer
 
@@ -331,7 +347,8 @@ def _tokenizer(opened: "Atlas", options: ModelOptions) -> "Tokenizer":
     return tokenizer
 
 
-def _place(said: str) -> tuple[int, int]:
+def place_of(said: str) -> tuple[int, int]:
+    """The layer and the index of `12/345`."""
     layer, slash, index = said.partition("/")
     if not (slash and layer.isdecimal() and index.isdecimal()):
         raise CallError(f"A feature is written LAYER/FEATURE, such as 12/345; this is {said!r}.")
@@ -362,14 +379,14 @@ def _width(console: Console) -> int:
 
 
 @contextmanager
-def _told_to_stop_by_ctrl_c() -> "Generator[Callable[[], bool]]":
-    """The first Ctrl-C ends the work after the block at hand; a second one ends it at once."""
+def told_to_stop_by_ctrl_c(piece: str = "block") -> "Generator[Callable[[], bool]]":
+    """The first Ctrl-C ends the work after the piece at hand; a second one ends it at once."""
     told: list[bool] = []
 
     def stop(number: int, frame: "FrameType | None") -> None:
         told.append(True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        Console(stderr=True).print("This block is finished and kept first. Ctrl-C again: at once, without that.")
+        Console(stderr=True).print(f"This {piece} is finished and kept first. Ctrl-C again: at once, without that.")
 
     before = signal.signal(signal.SIGINT, stop)
     try:

@@ -81,6 +81,11 @@ class Crowd:
             len(density), n_random, start, row, strength, whole, places, strong, top, torch.cat([writes, mixed])
         )
 
+    @property
+    def null(self) -> slice:
+        """The random directions that features are held against; the others are held against them too."""
+        return slice(self.n_features, self.n_features + -(-2 * self.n_random // 3))
+
     def entries(self, one: int) -> slice:
         return slice(int(self.start[one]), int(self.start[one + 1]))
 

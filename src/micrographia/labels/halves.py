@@ -56,8 +56,8 @@ class Halves:
         second = np.flatnonzero(share >= _WHOLE)[: -(-held // per_window)]
         if not len(first) or not len(second):
             raise WorkError(
-                f"This atlas has text of {len(np.unique(text.documents))} documents in {len(text.ids)} windows, too few "
-                "for one half to make labels from and another to test them on: build an atlas of more text."
+                f"This atlas has {len(np.unique(text.documents))} documents in {len(text.ids)} windows: too few for "
+                "one half to make labels from and another to test them on. Build an atlas of more text."
             )
         windows = np.concatenate([first, second])
         documents = self.documents(places[windows, 1:])

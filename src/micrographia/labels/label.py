@@ -66,6 +66,7 @@ class Said(_Record):
     argmax: float
     """How often one of them is what the model thinks likeliest where it is active."""
     argmax_elsewhere: float
+    p_argmax: float
 
 
 class Effect(_Record):
@@ -94,6 +95,8 @@ class Held(_Record):
     """The share of places at which it is active."""
     recall: float
     precision: float
+    f1: float
+    """Of recall and precision."""
     auc: float
     """Against places where it is off: 0.5 is chance."""
     hard: float | None
@@ -108,7 +111,8 @@ class Held(_Record):
     random: float
     """The mean of `auc` for random directions, with rules made in the same way."""
     bar: float
-    """What one random direction in a hundred reaches."""
+    """What one random direction in a hundred reaches: in F1 with a rule about tokens at a distance, in `auc` with one
+    about words around."""
     top_token: float
     """`auc` of the commonest token among its strongest places, as a rule."""
 
@@ -119,7 +123,6 @@ class Edits(_Record):
     n: int
     named: float
     other: float
-    p: float
 
 
 class Window(_Record):

@@ -116,13 +116,14 @@ def parse_rule(text: str) -> Rule:
     return Where(tuple(found))
 
 
-def rows_of(reading: Reading) -> Tokens:
-    """The tokens around every row of a reading, each distance looked up once."""
+def rows_of(reading: Reading, chosen: Bool[np.ndarray, "window row"]) -> Tokens:
+    """The tokens around some rows of a reading, each distance looked up once."""
+    rows = np.flatnonzero(chosen.ravel())
     known: dict[int, Int64[np.ndarray, " row"]] = {}
 
     def tokens(offset: int) -> Int64[np.ndarray, " row"]:
         if offset not in known:
-            known[offset] = reading.tokens(offset)
+            known[offset] = reading.tokens(offset)[rows]
         return known[offset]
 
     return tokens

@@ -1,7 +1,7 @@
 """What a vocabulary's tokens have in common: their form, their frequency, and which are kin.
 
-Two tokens are kin if they differ only in case, a space or a plural, or if their embeddings are closer than those of all
-but one in a thousand pairs of the text's tokens.
+Two tokens are kin if they differ only in case, a space or a plural, or if the one's embedding is nearer to the other's
+than those of all but one in a thousand tokens of the text.
 """
 
 import unicodedata
@@ -17,7 +17,7 @@ from micrographia.model.model import Model
 
 __all__ = ["CLASSES", "Vocabulary"]
 
-_PAIRS = 20_000
+_SAMPLE = 10_000
 _CLOSER = 0.999
 _SUFFIXES = ("ing", "ed", "ly", "tion", "er", "est", "ness", "ment", "able")
 
@@ -69,8 +69,10 @@ class Vocabulary:
     """Of the classes, in their order."""
     directions: Float32[np.ndarray, "d_vocab d_model"]
     """Embeddings, centred and of length one."""
-    near: float
-    """The cosine from which on tokens are kin."""
+    sample: Int64[np.ndarray, " token"]
+    """Tokens of the text, to compare others with."""
+    nearness: dict[int, float]
+    """How near a token's kin is, as far as anybody asked."""
     spaced: bool
     """Whether a word's first token begins with a space."""
 
@@ -85,20 +87,24 @@ class Vocabulary:
         embed = model.weights.embed.float().cpu().numpy()
         embed = embed - frequency.astype(np.float32) @ embed
         directions = embed / np.maximum(np.sqrt((embed**2).sum(1, keepdims=True)), 1e-12)
-        pairs = np.random.default_rng(seed).choice(np.flatnonzero(counts), (2, _PAIRS))
-        pairs = pairs[:, pairs[0] != pairs[1]]
-        cosines = (directions[pairs[0]] * directions[pairs[1]]).sum(1)
-        near = float(np.quantile(cosines, _CLOSER)) if len(cosines) else 1.0
+        sample = np.random.default_rng(seed).permutation(np.flatnonzero(counts))[:_SAMPLE]
         spaced = sum(text[:1] == " " for text in texts) > len(texts) / 10
-        return Vocabulary(texts, frequency, members, directions, near, spaced)
+        return Vocabulary(texts, frequency, members, directions, sample, {}, spaced)
 
     def kin(self, token: int, others: Int64[np.ndarray, " other"]) -> Bool[np.ndarray, " other"]:
         """Which of some tokens are kin to one."""
-        close = self.directions[others] @ self.directions[token] >= self.near
+        close = self.directions[others] @ self.directions[token] >= self._near(token)
         stem = _stem(self.texts[token])
         names = [_stem(self.texts[int(other)]) for other in others]
         alike = np.array([bool(stem) and name == stem for name in names], dtype=bool)
         return close | alike | (others == token)
+
+    def _near(self, token: int) -> float:
+        """The cosine from which on others are kin to one."""
+        if token not in self.nearness:
+            cosines = self.directions[self.sample] @ self.directions[token]
+            self.nearness[token] = float(np.quantile(cosines[self.sample != token], _CLOSER))
+        return self.nearness[token]
 
     def words(self, tokens: Sequence[int], most: int = 3) -> str:
         """Tokens as people read them, those that differ only in form once: `years / months / …`."""

@@ -142,6 +142,7 @@ class Walk:
 
     # ------------------------------------------------------------ parts
 
+    @torch.no_grad()
     def _look_ahead(self, tested: Int64[np.ndarray, " window"], progress: Progress) -> None:
         """Once through the whole model: its best guesses, and keys and values of the windows to branch off."""
         model, kept = self.model, set(self.branching.tolist())

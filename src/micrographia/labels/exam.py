@@ -1,0 +1,156 @@
+"""Whether a rule says where a feature is active, in documents that the rule was not made from.
+
+Every place of the text read anew counts, not a sample of it: so recall, precision and the chance of one place to rank
+above another are those of the text, with its base rate. Beside each figure stand what shuffled labels, the commonest
+token of the strongest places, and random directions reach, by the same steps on the same places.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from micrographia.labels.crowd import Crowd
+from micrographia.labels.halves import Reading
+from micrographia.labels.rules import Condition, Near, Rule, Where, rows_of
+from micrographia.labels.vocabulary import Vocabulary
+
+__all__ = ["FEWEST", "Exam", "Marks", "least_of"]
+
+FEWEST = 20
+"""Places in unseen documents without which nothing is said of a feature."""
+_REDRAWN = 200
+_MOST = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """How one rule did."""
+
+    n: int
+    documents: int
+    base: float
+    recall: float
+    precision: float
+    f1: float
+    auc: float
+    hard: float | None
+    low: float
+    high: float
+    deciles: tuple[float | None, ...]
+
+
+@final
+class Exam:
+    """The rows of the half that labels are tested on, for the crowd of one layer."""
+
+    __slots__ = ("_again", "_crowd", "_document", "_index", "_n_documents", "_vocabulary", "rows", "tokens")
+
+    def __init__(self, crowd: Crowd, reading: Reading, vocabulary: Vocabulary, seed: int) -> None:
+        self._crowd, self._vocabulary = crowd, vocabulary
+        self.rows = np.flatnonzero(reading.held.ravel())
+        self.tokens = rows_of(reading, reading.held)
+        self._index = np.full(reading.held.size, -1, dtype=np.int64)
+        self._index[self.rows] = np.arange(len(self.rows))
+        known, self._document = np.unique(reading.documents.ravel()[self.rows], return_inverse=True)
+        self._n_documents = len(known)
+        share = np.full(len(known), 1 / len(known))
+        self._again = np.random.default_rng(seed).multinomial(len(known), share, _REDRAWN).astype(np.float64)
+
+    def active(self, one: int) -> tuple[Int64[np.ndarray, " place"], Float64[np.ndarray, " place"]]:
+        """Which of the rows one is active at, and how strongly."""
+        here = self._crowd.entries(one)
+        index = self._index[self._crowd.row[here]]
+        return index[index >= 0], self._crowd.strength[here][index >= 0]
+
+    def score(self, rule: Rule) -> Int64[np.ndarray, " row"]:
+        """What a rule gives each row."""
+        return np.minimum(rule.score(self.tokens, self._vocabulary), _MOST)
+
+    def marks(self, one: int, rule: Rule, strong: bool, seen: Int64[np.ndarray, " token"]) -> Marks | None:
+        """How a rule does for one; None with too few places. `seen` are tokens on which it was active before."""
+        index, strength = self.active(one)
+        if len(index) < FEWEST:
+            return None
+        score, least = self.score(rule), least_of(rule)
+        tenth = _tenths(strength)
+        off = np.ones(len(score), dtype=bool)
+        off[index] = False
+        wanted = index[tenth >= 7] if strong else index
+        hits = score[index] >= least
+        deciles = tuple(float(hits[tenth == i].mean()) if (tenth == i).any() else None for i in range(10))
+        table = np.zeros(len(self._vocabulary.texts) + 1, dtype=bool)
+        table[seen] = True
+        twin = off & table[self.tokens(0)]
+        tp, fp = int((score[wanted] >= least).sum()), int((score[off] >= least).sum())
+        recall, precision = tp / len(wanted), tp / max(tp + fp, 1)
+        counted = [np.bincount(score[some], minlength=_MOST + 1) for some in (wanted, off, twin)]
+        low, high = self._interval(score, wanted, off)
+        return Marks(
+            n=len(wanted),
+            documents=len(np.unique(self._document[wanted])),
+            base=len(wanted) / (len(wanted) + int(off.sum())),
+            recall=recall,
+            precision=precision,
+            f1=2 * precision * recall / max(precision + recall, 1e-12),
+            auc=float(_auc(counted[0], counted[1])),
+            hard=float(_auc(counted[0], counted[2])) if twin.sum() >= FEWEST else None,
+            low=low,
+            high=high,
+            deciles=deciles,
+        )
+
+    def shuffled(
+        self, one: int, strong: bool, hits: Bool[np.ndarray, "rule row"], chosen: Int64[np.ndarray, " some"]
+    ) -> float:
+        """The mean area under the curve of other features' rules."""
+        index, strength = self.active(one)
+        wanted = index[_tenths(strength) >= 7] if strong else index
+        some = hits[chosen]
+        on, total = some[:, wanted].sum(1), some.sum(1)
+        inside = some[:, index].sum(1)
+        recall, false = on / len(wanted), (total - inside) / max(hits.shape[1] - len(index), 1)
+        return float(((recall + 1 - false) / 2).mean())
+
+    def top_token(self, one: int, strong: bool, tokens: Int64[np.ndarray, " example"]) -> float:
+        """How the commonest token of the five strongest places does as a rule."""
+        index, strength = self.active(one)
+        wanted = index[_tenths(strength) >= 7] if strong else index
+        there = tokens[tokens >= 0][:5]
+        if not len(there) or not len(wanted):
+            return 0.5
+        found, count = np.unique(there, return_counts=True)
+        hits = self.score(Where((Condition(0, (int(found[count.argmax()]),)),))) > 0
+        off = np.ones(len(hits), dtype=bool)
+        off[index] = False
+        return float((hits[wanted].mean() + 1 - hits[off].mean()) / 2)
+
+    def _interval(
+        self, score: Int64[np.ndarray, " row"], wanted: Int64[np.ndarray, " place"], off: Bool[np.ndarray, " row"]
+    ) -> tuple[float, float]:
+        """The middle 95 % of the area under the curve, documents drawn anew."""
+        n, width = self._n_documents, _MOST + 1
+        on = np.bincount(self._document[wanted] * width + score[wanted], minlength=n * width).reshape(n, width)
+        rest = np.bincount(self._document[off] * width + score[off], minlength=n * width).reshape(n, width)
+        on, rest = self._again @ on, self._again @ rest
+        low, high = np.quantile(_auc(on, rest)[(on.sum(1) > 0) & (rest.sum(1) > 0)], [0.025, 0.975])
+        return float(low), float(high)
+
+
+def _auc(on: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """How often a place with the one scores is above one with the other, by how many have each score; equals count
+    half."""
+    below = np.cumsum(off, axis=-1) - off
+    return (on * (below + off / 2)).sum(-1) / np.maximum(on.sum(-1) * off.sum(-1), 1e-12)
+
+
+def least_of(rule: Rule) -> int:
+    """The score from which on a rule holds."""
+    return rule.least if isinstance(rule, Near) else 1
+
+
+def _tenths(strength: Float64[np.ndarray, " place"]) -> Int64[np.ndarray, " place"]:
+    """Which tenth of the strengths each belongs to, 0 the weakest."""
+    rank = np.argsort(np.argsort(strength, kind="stable"), kind="stable")
+    return rank * 10 // max(len(strength), 1)
