@@ -55,6 +55,7 @@ for verb in (
     train,
     evaluate,
     atlas,
+    label,
     convert,
     models,
     doctor,
