@@ -1,128 +1,114 @@
-"""The page: one file, no script, nothing fetched, all text inert, the same bytes every time."""
+"""The page as one file: its own script and nothing else, all text inert, the same bytes every time."""
 
+import base64
+import gzip
+import hashlib
+import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from micrographia.graph.build import graph_of
-from micrographia.report import page as pages
-from micrographia.report.books import entries
-from micrographia.report.outline import parts_of
-from micrographia.report.page import MOST_BYTES, page, write_page
-from micrographia.report.words import percent
+from micrographia.report.page import page, write_page
 from tests.graph.graphs import HOSTILE, full_graph, small_graph
 from tests.graph.traces import random_trace
 
-VOID = {"meta", "br", "img", "input", "link", "hr"}
+MOST_SCRIPT, MOST_COMPRESSED = 250_000, 90_000
 
 
 class Reader(HTMLParser):
-    """The elements of a page, and whether each is closed where it should be."""
+    """What is in a file: its elements, its scripts by what they are, its policy."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.names: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.text: list[str] = []
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.handlers: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self.policy = ""
+        self._in = ""
         self.feed(text)
         self.close()
-        assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.names += [name for name, _ in attrs]
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        self.links += [value or "" for name, value in attrs if name in ("href", "src", "action", "srcset", "data")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
+        known = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        self.handlers += [name for name in known if name.startswith("on")]
+        self.fetched += [known[name] for name in ("src", "href", "action", "data", "srcset") if name in known]
+        if tag == "script":
+            self._in = known.get("id", "code")
+            self.scripts[self._in] = ""
+        if tag == "meta" and known.get("http-equiv") == "Content-Security-Policy":
+            self.policy = known["content"]
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        if tag == "script":
+            self._in = ""
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self._in:
+            self.scripts[self._in] += data
 
 
-def test_nothing_runs_and_nothing_is_fetched() -> None:
-    text = page(full_graph(0))
-    read = Reader(text)
-    assert read.tags & {"script", "iframe", "object", "embed", "link", "img", "base", "form"} == set()
-    assert not [name for name in read.names if name.startswith("on")]
-    assert all(link.startswith("#") for link in read.links)
-    assert not re.search(r"\bhttps?:|//|@import|url\(", text)
-    assert "default-src 'none'; style-src 'unsafe-inline'" in text
+def test_the_columns_of_the_file_are_those_of_the_graph() -> None:
+    graph = full_graph(0)
+    read = Reader(page(graph))
+    told = json.loads(read.scripts["graph-document"])
+    blob = gzip.decompress(base64.b64decode(read.scripts["graph-columns"]))
+    places = {each["name"]: each for each in told["columns"]}
+    for name, dtype in (("nodes.activation", "<f8"), ("edges.weight", "<f8"), ("edges.source", "<i4")):
+        part, field = name.split(".")
+        wanted = getattr(getattr(graph, part), field)
+        found = np.frombuffer(blob, dtype, count=len(wanted), offset=places[name]["offset"])
+        assert np.array_equal(found, wanted)
 
 
-def test_every_link_leads_to_a_row_that_is_there() -> None:
+def test_only_the_pages_own_script_may_run_and_nothing_is_fetched() -> None:
     read = Reader(page(full_graph(0)))
-    assert len(read.ids) == len(set(read.ids))
-    assert read.links
-    assert {link.removeprefix("#") for link in read.links} <= set(read.ids)
+    digest = base64.b64encode(hashlib.sha256(read.scripts["code"].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in read.policy
+    assert read.policy.startswith("default-src 'none'")
+    assert sorted(read.scripts) == ["code", "graph-columns", "graph-document"]
+    assert read.handlers == []
+    assert [link for link in read.fetched if not link.startswith("#")] == []
+    assert set(read.tags) & {"iframe", "object", "embed", "link", "base", "form"} == set()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_texts_are_only_text(text: str) -> None:
+def test_hostile_texts_stay_where_they_are_put(text: str) -> None:
     read, plain = Reader(page(full_graph(0, text))), Reader(page(full_graph(0)))
-    assert read.tags == plain.tags
-    assert sorted(set(read.names)) == sorted(set(plain.names))
-    assert len(read.links) == len(plain.links)
-    assert all(c.isprintable() for c in "".join(read.text).replace("\n", ""))
+    assert set(read.tags) == set(plain.tags)
+    assert read.scripts["code"] == plain.scripts["code"]
+    told = json.loads(read.scripts["graph-document"])
+    assert told["prompt"]["text"] == text
+    assert told["targets"][0]["name"] == text
 
 
-def test_ledger_parts_nodes_and_edges_are_all_in_it() -> None:
-    graph = full_graph(0)
-    read = "\n".join(Reader(page(graph)).text)
-    assert graph.ledger is not None
-    for entry in entries(graph.ledger, graph.facts):
-        assert entry.words in read
-        assert percent(entry.share) in read
-    for part in parts_of(graph)[1:]:
-        assert part.name in read
-    for node in graph.nodes:
-        assert str(node) in read
-    assert f"{len(graph.edges)} edges" in read
+def test_without_scripts_there_are_pictures_and_tables() -> None:
+    text = page(full_graph(0))
+    assert "<svg" in text[text.index("<noscript>") : text.index("</noscript>")]
+    large = graph_of(random_trace(0, n_layers=8, per_layer=250, n_positions=8), node_share=1.0, edge_share=1.0)
+    assert "needs its own script" in page(large)
 
 
-def test_what_a_table_leaves_out_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "_NODES", 4)
-    monkeypatch.setattr(pages, "_EDGES", 3)
-    graph = full_graph(0)
-    text = page(graph)
-    read = Reader(text)
-    assert len(read.ids) == 4
-    assert f"the strongest 4 of {len(graph.nodes)} nodes" in text
-    assert f"the strongest 3 of {len(graph.edges)} edges" in text
-    assert {link.removeprefix("#") for link in read.links} <= set(read.ids)
-
-
-def test_a_large_graph_stays_within_the_size_that_is_promised() -> None:
-    trace = random_trace(0, n_layers=8, per_layer=250, n_positions=8)
-    graph = graph_of(trace, node_share=1.0, edge_share=1.0)
-    assert len(graph.nodes) > 2000
-    assert len(graph.edges) > 100_000
-    assert len(page(graph).encode()) < MOST_BYTES
-
-
-def test_a_graph_without_books_or_edges_has_a_page_too() -> None:
-    bare = replace(small_graph(0), ledger=None, scores=None, facts=None, promoted=None)
-    assert "Ledger" not in "".join(Reader(page(bare)).text)
-    Reader(page(small_graph(0).subgraph([])))
+def test_the_script_is_small_and_knows_no_address() -> None:
+    script = Reader(page(small_graph(0))).scripts["code"]
+    assert len(script) <= MOST_SCRIPT
+    assert len(gzip.compress(script.encode(), 9)) <= MOST_COMPRESSED
+    hosts = set(re.findall(r"https?://[\w./-]+", script))
+    assert hosts <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1998/Math/MathML",
+        "http://www.w3.org/1999/xhtml",
+    }
 
 
 def test_the_same_graph_gives_the_same_bytes_in_a_file_that_is_whole(tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
-        write_page(full_graph(4), tmp_path / name)
+        full_graph(4).to_html(tmp_path / name)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes() == page(full_graph(4)).encode()
     write_page(full_graph(5), tmp_path / "a.html")
     assert (tmp_path / "a.html").read_bytes() == page(full_graph(5)).encode()

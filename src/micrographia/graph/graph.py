@@ -226,6 +226,18 @@ class Graph:
 
         save_graph(self, FilePath(folder))
 
+    def to_html(self, path: str | FilePath) -> None:
+        """Write the page of this graph as one file that opens anywhere, offline."""
+        from micrographia.graph.showing import write_html
+
+        write_html(self, FilePath(path))
+
+    def view(self, height: int = 820) -> object:
+        """The page of this graph, for the last line of a notebook's cell; `height` is that of its frame."""
+        from micrographia.graph.showing import shown
+
+        return shown(self, height)
+
     # ------------------------------------------------------------ parts
 
     def _edges(self, chosen: Bool[np.ndarray, " edge"], n: int | None) -> tuple[Edge, ...]:

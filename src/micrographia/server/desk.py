@@ -7,7 +7,7 @@ from typing import TypeVar, final
 
 from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
-from micrographia.report.single import single_file
+from micrographia.report.page import page
 from micrographia.report.wire.attention import CarriersDocument, HeadDocument
 from micrographia.report.wire.documents import Packed, packed
 from micrographia.report.wire.features import features_of
@@ -87,7 +87,7 @@ class Desk:
         atlas, first = self.instruments.atlas_of(graph), self.instruments.ready
         labels = self._labels(graph)
         known = {} if atlas is None or first is None else features_of(graph, atlas, first.model.tokenizer.piece)
-        return single_file(graph, evidence=self.shelf.evidence(name), labels=labels, features=known)
+        return page(graph, evidence=self.shelf.evidence(name), labels=labels, features=known)
 
     def features(self, name: str | None = None) -> Features:
         """The features of the atlas; those of a graph, if it was traced in that basis."""

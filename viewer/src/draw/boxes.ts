@@ -25,13 +25,27 @@ export interface Boxes {
   readonly links: readonly Link[];
   /** Boxes that there was no room for. */
   readonly left: number;
+  /** Links that are too faint to be drawn. */
+  readonly faint: number;
 }
 
-const MOST = 60;
-const TOKENS = 12;
+/** Boxes at first, and at most. */
+export const FEW = 22;
+export const MOST = 60;
+const TOKENS = 6;
+const TARGETS = 3;
+/** Links of less than this part of the strongest are not drawn. */
+const FAINTEST = 0.02;
 const WEIGHTY = 0.01;
 
-export function boxesOf(graph: Graph, groups: readonly Group[], pinned: ReadonlySet<number>, hidden: Uint8Array): Boxes {
+/** The weightiest boxes; what a person pinned or grouped goes first. */
+export function boxesOf(
+  graph: Graph,
+  groups: readonly Group[],
+  pinned: ReadonlySet<number>,
+  hidden: Uint8Array,
+  most: number = FEW,
+): Boxes {
   const taken = new Set<number>();
   const found: { key: string; nodes: number[]; group: number; weight: number }[] = [];
   const { kind, influence } = graph.nodes;
@@ -40,20 +54,23 @@ export function boxesOf(graph: Graph, groups: readonly Group[], pinned: Readonly
     for (const node of shown) taken.add(node);
     if (shown.length) found.push({ key, nodes: shown, group, weight });
   };
-  for (let i = 0; i < graph.n; i++) if (kind[i] === Kind.target) put(graph.names[i]!, [i], -1, 9);
+  for (let i = 0; i < graph.n; i++) if (kind[i] === Kind.target) put(graph.names[i]!, [i], -1, graph.nodes.index[i]! < TARGETS ? 9 : 0);
   const sum = (nodes: readonly number[]): number => nodes.reduce((all, node) => all + influence[node]!, 0);
   groups.forEach((group, number) => {
     const nodes = graph.findAll(group.members);
-    put(`group:${group.name}:${number}`, nodes, number, 1 + sum(nodes));
+    put(`group:${group.name}:${number}`, nodes, number, sum(nodes) + (group.by === "user" ? 6 : 0));
   });
   for (const node of [...pinned].sort((a, b) => a - b)) put(graph.names[node]!, [node], -1, 5 + influence[node]!);
   const tokens: number[] = [];
   for (let i = 0; i < graph.n; i++) if (kind[i] === Kind.token && influence[i]! >= WEIGHTY && !taken.has(i)) tokens.push(i);
   tokens.sort((a, b) => influence[b]! - influence[a]!);
   for (const node of tokens.slice(0, TOKENS)) put(graph.names[node]!, [node], -1, 2 + influence[node]!);
-  const best = [...found].sort((a, b) => b.weight - a.weight).slice(0, MOST);
+  const best = [...found].sort((a, b) => b.weight - a.weight).slice(0, most);
   const boxes = best.map((one) => ({ key: one.key, nodes: one.nodes, group: one.group, ...middle(graph, one.nodes) }));
-  return { boxes, links: linksOf(graph, boxes), left: found.length - boxes.length };
+  const links = linksOf(graph, boxes);
+  const strongest = links.reduce((greatest, link) => Math.max(greatest, link.score), 0);
+  const drawn = links.filter((link) => link.score >= FAINTEST * strongest);
+  return { boxes, links: drawn, left: found.length - boxes.length, faint: links.length - drawn.length };
 }
 
 function middle(graph: Graph, nodes: readonly number[]): { x: number; y: number } {
@@ -94,34 +111,51 @@ export interface Spot {
   readonly y: number;
 }
 
-/** Places in pixels for boxes of a size, near where they belong and none upon another. */
+/** The height that so many boxes of a size need in a width. */
+export function heightFor(count: number, width: number, size: readonly [number, number]): number {
+  return (Math.ceil(count / perRow(width, size)) + 2) * (size[1] + GAP);
+}
+
+const GAP = 12;
+
+function perRow(width: number, size: readonly [number, number]): number {
+  return Math.max(Math.floor((width - GAP) / (size[0] + GAP)), 1);
+}
+
+/** Places in pixels for boxes of a size, in rows, near where they belong and none upon another. */
 export function spread(boxes: readonly Box[], room: readonly [number, number], size: readonly [number, number]): Spot[] {
   const [w, h] = room;
   const [bw, bh] = size;
-  const spots = boxes.map((box) => ({ x: bw / 2 + 6 + box.x * Math.max(w - bw - 12, 0), y: h - bh / 2 - 6 - box.y * Math.max(h - bh - 12, 0) }));
-  for (let round = 0; round < 240; round++) {
-    let isCalm = true;
-    for (let i = 0; i < spots.length; i++) {
-      for (let j = i + 1; j < spots.length; j++) {
-        const [a, b] = [spots[i]!, spots[j]!];
-        const [dx, dy] = [b.x - a.x, b.y - a.y];
-        const [ox, oy] = [bw + 10 - Math.abs(dx), bh + 9 - Math.abs(dy)];
-        if (ox <= 0 || oy <= 0) continue;
-        isCalm = false;
-        if (ox / bw < oy / bh) push(a, b, "x", (ox / 2) * (dx < 0 ? -1 : 1));
-        else push(a, b, "y", (oy / 2) * (dy < 0 || (dy === 0 && i % 2 === 0) ? -1 : 1));
-      }
-    }
-    for (const spot of spots) {
-      spot.x = Math.min(Math.max(spot.x, bw / 2 + 4), Math.max(w - bw / 2 - 4, bw / 2 + 4));
-      spot.y = Math.min(Math.max(spot.y, bh / 2 + 4), Math.max(h - bh / 2 - 4, bh / 2 + 4));
-    }
-    if (isCalm) break;
+  const nRows = Math.max(Math.floor(h / (bh + GAP)), 1);
+  const most = Math.max(perRow(w, size), Math.ceil(boxes.length / Math.max(nRows - 2, 1)));
+  const rows: number[][] = Array.from({ length: nRows }, () => []);
+  const downwards = boxes.map((_, i) => i).sort((a, b) => boxes[b]!.y - boxes[a]!.y || boxes[b]!.x - boxes[a]!.x);
+  for (const i of downwards) {
+    // Targets have the first row for themselves, and tokens the last one.
+    const isEnd = boxes[i]!.y === 0 || boxes[i]!.y === 1 || nRows < 3;
+    const free = isEnd ? rows : rows.slice(1, -1);
+    rowWithRoom(free, Math.round((1 - boxes[i]!.y) * (free.length - 1)), most).push(i);
   }
+  const spots: Spot[] = [];
+  const step = (h - bh - GAP) / Math.max(nRows - 1, 1);
+  rows.forEach((row, r) => {
+    row.sort((a, b) => boxes[a]!.x - boxes[b]!.x || a - b);
+    const wanted = row.map((i) => GAP / 2 + bw / 2 + boxes[i]!.x * (w - bw - GAP));
+    for (let k = 1; k < row.length; k++) wanted[k] = Math.max(wanted[k]!, wanted[k - 1]! + bw + GAP);
+    let end = w - bw / 2 - GAP / 2;
+    for (let k = row.length - 1; k >= 0; k--) {
+      wanted[k] = Math.min(wanted[k]!, end);
+      end = wanted[k]! - bw - GAP;
+    }
+    row.forEach((i, k) => (spots[i] = { x: wanted[k]!, y: GAP / 2 + bh / 2 + r * step }));
+  });
   return spots;
 }
 
-function push(a: { x: number; y: number }, b: { x: number; y: number }, axis: "x" | "y", by: number): void {
-  a[axis] -= by;
-  b[axis] += by;
+/** The wanted row, or the nearest that is not full. */
+function rowWithRoom(rows: number[][], wanted: number, most: number): number[] {
+  for (let away = 0; away < rows.length; away++) {
+    for (const row of [rows[wanted + away], rows[wanted - away]]) if (row && row.length < most) return row;
+  }
+  return rows[wanted]!;
 }

@@ -9,6 +9,7 @@ const LEFT = 44;
 const TOP = 34;
 const BELOW = 74;
 const ROW = 13;
+/** Places that a column has room for at least; where the page is wide there are more. */
 const MOST = 6;
 
 export interface Stack {
@@ -44,13 +45,17 @@ export function layout(graph: Graph, hidden: Uint8Array, fanned: readonly string
   const rows = Float32Array.from({ length: nRows }, (_, row) => height - BELOW - row * rowHeight);
   const cells = cellsOf(graph, hidden, nRows);
   const open = new Set(fanned);
-  const room_ = (cell: string, n: number): number => (open.has(cell) ? n : Math.min(n, MOST));
+  const wanted = (cell: string, n: number): number => (open.has(cell) ? n : Math.min(n, MOST));
   const busiest = new Float32Array(nColumns).fill(1);
   for (const [cell, nodes] of cells) {
     const at = columnOf(cell);
-    if (at >= 0) busiest[at] = Math.max(busiest[at]!, room_(cell, nodes.length));
+    if (at >= 0) busiest[at] = Math.max(busiest[at]!, wanted(cell, nodes.length));
   }
   const { left, widths, step } = columnsOf(busiest, room[0]);
+  const holds = (cell: string, n: number): number => {
+    const at = columnOf(cell);
+    return open.has(cell) || at < 0 ? n : Math.min(n, Math.max(Math.floor((widths[at]! - 2 * GAP) / step) + 1, 1));
+  };
   const x = new Float32Array(graph.n);
   const y = new Float32Array(graph.n);
   const stacked = new Uint8Array(graph.n);
@@ -58,7 +63,7 @@ export function layout(graph: Graph, hidden: Uint8Array, fanned: readonly string
   const inRow: number[][] = Array.from({ length: nRows }, () => []);
   for (const [cell, nodes] of cells) {
     const [row, at] = [Number(cell.split("@")[0]), columnOf(cell)];
-    const count = room_(cell, nodes.length);
+    const count = holds(cell, nodes.length);
     const middle = at < 0 ? LEFT / 2 : left[at]! + widths[at]! / 2;
     const first = middle - (step * (count - 1)) / 2;
     nodes.forEach((node, i) => {

@@ -42,7 +42,7 @@ export function trace(path: CanvasPath, kind: number, x: number, y: number, r: n
 
 /** Width and clearness of an edge: by its share of the target's input, and of all influence. */
 export function strokeOf(share: number, score: number, most: number): { readonly width: number; readonly alpha: number } {
-  return { width: 0.4 + 4.6 * Math.sqrt(Math.max(share, 0)), alpha: 0.1 + 0.65 * Math.max(score / (most || 1), 0) ** 0.4 };
+  return { width: 0.4 + 4.6 * Math.sqrt(Math.max(share, 0)), alpha: 0.05 + 0.7 * Math.max(score / (most || 1), 0) ** 0.55 };
 }
 
 export const DASHED: readonly number[] = [5, 3];

@@ -4,14 +4,15 @@ import { rgb, type Theme } from "./theme";
 import type { Camera } from "./camera";
 import type { Place } from "./layout";
 
-const FAINT = 0.07;
-const MOST = 255;
+/** How clear one faint line is, and how clear a pixel that all of them cross. */
+const FAINT = 14;
+const CLEAREST = 92;
 const DASH = 4;
 
 /** Draws edges into an image; `step` goes on for some milliseconds and says whether that was the end. */
 export class Raster {
-  readonly #plus: Uint16Array;
-  readonly #minus: Uint16Array;
+  readonly #plus: Uint32Array;
+  readonly #minus: Uint32Array;
   #next = 0;
 
   constructor(
@@ -22,8 +23,8 @@ export class Raster {
     readonly width: number,
     readonly height: number,
   ) {
-    this.#plus = new Uint16Array(width * height);
-    this.#minus = new Uint16Array(width * height);
+    this.#plus = new Uint32Array(width * height);
+    this.#minus = new Uint32Array(width * height);
   }
 
   get drawn(): number {
@@ -44,7 +45,10 @@ export class Raster {
     const image = new ImageData(this.width, this.height);
     const pixels = new Uint32Array(image.data.buffer);
     const [plus, minus] = [rgb(theme.plus), rgb(theme.minus)];
-    const alpha = Uint8Array.from({ length: MOST + 1 }, (_, n) => Math.round(200 * (1 - (1 - FAINT) ** n)));
+    let most = 1;
+    for (let i = 0; i < pixels.length; i++) most = Math.max(most, this.#plus[i]! + this.#minus[i]!);
+    const rise = (CLEAREST - FAINT) / Math.max(Math.log(most), 1);
+    const alpha = Uint8Array.from({ length: most + 1 }, (_, n) => (n ? Math.round(FAINT + rise * Math.log(n)) : 0));
     for (let i = 0; i < pixels.length; i++) {
       const [p, m] = [this.#plus[i]!, this.#minus[i]!];
       const n = p + m;
@@ -53,7 +57,7 @@ export class Raster {
       const r = plus[0] + (minus[0] - plus[0]) * part;
       const g = plus[1] + (minus[1] - plus[1]) * part;
       const b = plus[2] + (minus[2] - plus[2]) * part;
-      pixels[i] = (alpha[Math.min(n, MOST)]! << 24) | (b << 16) | (g << 8) | r;
+      pixels[i] = (alpha[n]! << 24) | (b << 16) | (g << 8) | r;
     }
     return image;
   }

@@ -22,6 +22,8 @@ export interface Shown {
   readonly selected: readonly number[];
   readonly matches: ReadonlySet<number> | null;
   readonly called: (node: number) => string;
+  /** Edges that have a colour of their own, by their numbers. */
+  readonly colours?: ReadonlyMap<number, string>;
 }
 
 export interface Hit {
@@ -29,13 +31,13 @@ export interface Hit {
   readonly stack: Stack | null;
 }
 
-const STRONG = 1500;
+const STRONG = 1000;
 const STROKES_AT_ONCE = 500;
 const FOCUSED = 600;
 const SLICE = 7;
 const BUCKET = 24;
 const REACH = 11;
-const NAMED = 16;
+const NAMED = 12;
 const REST = 110;
 
 class Layer {
@@ -70,11 +72,13 @@ class Layer {
 }
 
 export class Scene {
+  readonly #frame = new Layer("frame");
   readonly #faint = new Layer("faint");
   readonly #strong = new Layer("strong");
   readonly #nodes = new Layer("nodes");
+  readonly #names = new Layer("names");
   readonly #focus = new Layer("focus");
-  readonly #layers = [this.#faint, this.#strong, this.#nodes, this.#focus];
+  readonly #layers = [this.#frame, this.#faint, this.#strong, this.#nodes, this.#names, this.#focus];
   #shown: Shown | null = null;
   #place: Place | null = null;
   #size: readonly [number, number] = [0, 0];
@@ -90,6 +94,8 @@ export class Scene {
   drawnNodes = 0;
   isDone = false;
   whenDone: (() => void) | null = null;
+  /** Told of each new camera, so that two scenes can be moved as one. */
+  whenLooking: ((camera: Camera) => void) | null = null;
 
   constructor(readonly host: HTMLElement) {
     for (const layer of this.#layers) host.append(layer.canvas);
@@ -141,6 +147,7 @@ export class Scene {
     for (const layer of this.#layers) layer.follow(camera);
     clearTimeout(this.#resting);
     this.#resting = window.setTimeout(() => this.#draw(), REST);
+    this.whenLooking?.(camera);
   }
 
   fit(): void {
@@ -241,6 +248,7 @@ export class Scene {
 
   #draw(): void {
     if (!this.#place || !this.#shown) return;
+    this.#drawFrame(this.#begin(this.#frame));
     this.#drawNodes();
     this.#drawFocus();
     this.#drawEdges();
@@ -287,7 +295,7 @@ export class Scene {
     const to = this.where(target[e]!)!;
     const { width, alpha } = strokeOf(share[e]!, score[e]!, most);
     const isMinus = weight[e]! < 0;
-    context.strokeStyle = isMinus ? theme.minus : theme.plus;
+    context.strokeStyle = this.#shown!.colours?.get(e) ?? (isMinus ? theme.minus : theme.plus);
     context.globalAlpha = Math.min(alpha * clear, 1);
     context.lineWidth = width;
     context.setLineDash(isMinus ? (DASHED as number[]) : []);
@@ -304,12 +312,12 @@ export class Scene {
     const shown = this.#shown;
     if (!place || !shown) return;
     const context = this.#begin(this.#nodes);
-    this.#drawFrame(context);
+    context.textBaseline = "middle";
     const most = greatest(shown.graph.nodes.influence);
     for (const row of place.inRow) for (const node of row) this.#drawNode(context, node, most);
     context.globalAlpha = 1;
     this.#drawStacks(context);
-    this.#drawNames(context);
+    this.#drawNames(this.#begin(this.#names));
   }
 
   #drawFrame(context: CanvasRenderingContext2D): void {
@@ -347,7 +355,7 @@ export class Scene {
       context.fillText(`L${layer}`, 6, place.rows[layer + 1]! * k + y);
     }
     context.fillText("out", 6, top);
-    context.fillText("tokens", 2, bottom);
+    context.fillText("in", 6, bottom + 4);
   }
 
   #drawNode(context: CanvasRenderingContext2D, node: number, most: number): void {
@@ -405,17 +413,19 @@ export class Scene {
   }
 
   #write(context: CanvasRenderingContext2D, names: readonly (readonly [number, string])[], strong: boolean): void {
-    const { theme } = this.#shown!;
+    const { theme, graph } = this.#shown!;
     context.font = `${strong ? 600 : 500} 11px ui-sans-serif, system-ui, sans-serif`;
+    context.textBaseline = "middle";
     context.lineJoin = "round";
     const taken: (readonly [number, number, number])[] = [];
     for (const [node, name] of names) {
       const text = short(name.replace(/^says /, ""), 20);
       const at = this.where(node)!;
       const width = context.measureText(text).width;
+      const isTarget = graph.nodes.kind[node] === Kind.target;
       const right = at[0] + 9 + width > this.#size[0];
-      const x = right ? at[0] - 9 - width : at[0] + 9;
-      const y = at[1] - 1;
+      const x = isTarget ? Math.min(at[0] - 6, this.#size[0] - width - 48) : right ? at[0] - 9 - width : at[0] + 9;
+      const y = isTarget ? at[1] - 14 : at[1] - 1;
       if (taken.some(([x1, x2, y1]) => Math.abs(y - y1) < 13 && x < x2 && x1 < x + width)) continue;
       taken.push([x, x + width, y]);
       context.strokeStyle = theme.paper;
@@ -434,6 +444,7 @@ export class Scene {
     const shown = this.#shown;
     if (!shown || !this.#place) return;
     const context = this.#begin(this.#focus);
+    context.textBaseline = "middle";
     const looked = this.#hovered !== null ? [this.#hovered] : shown.selected;
     const nodes = looked.filter((node) => !shown.visible.nodes[node]);
     this.host.classList.toggle("dimmed", nodes.length > 0);

@@ -47,6 +47,7 @@ function Column(props: { refer: { current: HTMLDivElement | null }; title: strin
   const [most, setMost] = useState(FIRST);
   const { rows, hidden } = props.side;
   const left = rows.length - most;
+  const greatest = rows[0]?.share || 1;
   return (
     <div class="column" ref={props.refer} onKeyDown={walk}>
       <h2>
@@ -54,7 +55,7 @@ function Column(props: { refer: { current: HTMLDivElement | null }; title: strin
       </h2>
       <div class="rows">
         {rows.slice(0, most).map((row) => (
-          <NodeLine key={row.node} graph={props.graph} node={row.node} share={row.share} sign={row.weight >= 0} />
+          <NodeLine key={row.node} graph={props.graph} node={row.node} share={row.share} part={row.share / greatest} sign={row.weight >= 0} />
         ))}
         {!rows.length && <p class="hint">{hidden ? "All are hidden." : `Nothing: ${props.words} is not in this graph.`}</p>}
         {left > 0 && (

@@ -1,7 +1,7 @@
 // The subgraph: what was pinned and grouped, small enough to be read as a sentence.
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Graph } from "../data/graph";
-import { type Box, boxesOf, type Spot, spread } from "../draw/boxes";
+import { type Box, boxesOf, FEW, heightFor, MOST, type Spot, spread } from "../draw/boxes";
 import { DASHED } from "../draw/marks";
 import { select, selectAll, unpinAll, ungroup, rename } from "../state/actions";
 import { change, settle, view } from "../state/history";
@@ -14,6 +14,7 @@ const SIZE = [118, 30] as const;
 
 export function Subgraph({ graph }: { graph: Graph }) {
   const host = useRef<HTMLDivElement>(null);
+  const [isAll, setAll] = useState(false);
   const [room, setRoom] = useState<readonly [number, number]>([600, 240]);
   useEffect(() => {
     const element = host.current;
@@ -24,10 +25,9 @@ export function Subgraph({ graph }: { graph: Graph }) {
   }, []);
   const now = visible.value;
   if (!now) return null;
-  const { boxes, links, left } = boxesOf(graph, groups.value, pinned.value, now.nodes);
+  const { boxes, links, left, faint } = boxesOf(graph, groups.value, pinned.value, now.nodes, isAll ? MOST : FEW);
   const width = Math.min(SIZE[0], Math.max(room[0] / 4, 84));
-  const need = Math.ceil((boxes.length * (width + 10)) / Math.max(room[0], 1)) * (SIZE[1] + 12);
-  const space = [Math.max(room[0], 200), Math.max(room[1], need, 120)] as const;
+  const space = [Math.max(room[0], 200), Math.max(room[1], heightFor(boxes.length, room[0], [width, SIZE[1]]), 120)] as const;
   const spots = spread(boxes, space, [width, SIZE[1]]).map((spot, i) => put(view.value.places[boxes[i]!.key], spot, space));
   const most = links.reduce((best, link) => Math.max(best, link.score), 0) || 1;
   return (
@@ -36,7 +36,16 @@ export function Subgraph({ graph }: { graph: Graph }) {
         <h2>
           Subgraph <span class="dim">{joined(groups.value.length, "group")}, {joined(pinned.value.size, "pinned node")}</span>
         </h2>
-        {left > 0 && <span class="dim">{joined(left, "box", "boxes")} more than there is room for</span>}
+        <span class="dim small">
+          {[left > 0 ? `${joined(left, "lighter box", "lighter boxes")} left out` : "", faint > 0 ? `${joined(faint, "faint link")} not drawn` : ""]
+            .filter(Boolean)
+            .join(", ")}
+        </span>
+        {(isAll || left > 0) && (
+          <button type="button" class="link" onClick={() => setAll(!isAll)}>
+            {isAll ? "fewer" : "more"}
+          </button>
+        )}
         <span class="space" />
         {Object.keys(view.value.places).length > 0 && (
           <button type="button" class="link" onClick={() => change({ places: {} })}>
@@ -59,9 +68,9 @@ export function Subgraph({ graph }: { graph: Graph }) {
                 key={`${link.from} ${link.to}`}
                 class={part < 0.5 ? "edge minus" : "edge plus"}
                 x1={a.x}
-                y1={a.y - SIZE[1] / 2}
+                y1={a.y + (SIZE[1] / 2) * Math.sign(b.y - a.y)}
                 x2={b.x}
-                y2={b.y + SIZE[1] / 2}
+                y2={b.y + (SIZE[1] / 2) * Math.sign(a.y - b.y)}
                 stroke-width={0.8 + 5 * Math.sqrt(link.score / most)}
                 stroke-opacity={0.25 + 0.6 * Math.sqrt(link.score / most)}
                 stroke-dasharray={part < 0.5 ? DASHED.join(" ") : undefined}
@@ -139,7 +148,7 @@ function BoxMark(props: { graph: Graph; box: Box; spot: Spot; width: number; spa
       {box.nodes.length > 1 && <rect class="behind" x={3} y={3} width={width} height={SIZE[1]} rx={6} />}
       <rect width={width} height={SIZE[1]} rx={6} />
       <text x={8} y={SIZE[1] / 2 + 1}>
-        <tspan class={`glyph k-${kind}`}>{GLYPHS[kind]}</tspan> {short(name, Math.floor(width / 8) - 3)}
+        <tspan class={`glyph k-${kind}`}>{GLYPHS[kind]}</tspan> {short(name, Math.floor((width - (box.nodes.length > 1 ? 52 : 26)) / 6.8))}
       </text>
       {box.nodes.length > 1 && (
         <text class="many" x={width - 6} y={SIZE[1] / 2 + 1}>

@@ -43,8 +43,9 @@ export function Token({ text, title }: { text: string; title?: string }) {
   );
 }
 
-/** A node in a line, to be looked at and chosen. */
-export function NodeLine({ graph, node, share, sign }: { graph: Graph; node: number; share?: number; sign?: boolean }) {
+/** A node in a line, to be looked at and chosen. The bar is as long as its part of the greatest share. */
+export function NodeLine(props: { graph: Graph; node: number; share?: number; part?: number; sign?: boolean }) {
+  const { graph, node, share, part = share ?? 0, sign } = props;
   const kind = graph.kind(node);
   const verdict = graph.verdict(node);
   return (
@@ -60,7 +61,7 @@ export function NodeLine({ graph, node, share, sign }: { graph: Graph; node: num
     >
       {share !== undefined && (
         <span class="share">
-          <span class={`fill ${sign === false ? "minus" : "plus"}`} style={{ width: `${Math.min(share, 1) * 100}%` }} />
+          <span class={`fill ${sign === false ? "minus" : "plus"}`} style={{ width: `${Math.min(part, 1) * 100}%` }} />
           <span class="figure">
             {sign === false ? "−" : "+"}
             {percent(share)}
