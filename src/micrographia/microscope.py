@@ -9,13 +9,15 @@ from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
 from micrographia.evidence.bench import Bench
+from micrographia.evidence.circuit_runs import CircuitRun
+from micrographia.evidence.circuits import Circuit, read_circuit
 from micrographia.evidence.comparing import Comparison, compare
 from micrographia.evidence.evidence import Evidence
 from micrographia.evidence.files import load_evidence, save_evidence
 from micrographia.evidence.interventions import Intervention, Mode
 from micrographia.evidence.notation import read_intervention
 from micrographia.evidence.testing import Experiment
-from micrographia.evidence.verdicts import MOST
+from micrographia.evidence.verdicts import FEWEST, MOST
 from micrographia.evidence.whatif import WhatIf, what_if
 from micrographia.graph.build import graph_of
 from micrographia.graph.graph import Graph
@@ -284,6 +286,11 @@ class Microscope:
         )
         benches = (self.bench(prompts[0]), self.bench(prompts[1]))
         return compare(benches, graphs, layers=layers, most=most, controls=controls, seed=seed, progress=progress)
+
+    def circuit(self, circuit: str | Path | Circuit, *, controls: int = FEWEST, seed: int = 0) -> CircuitRun:
+        """A circuit file on this model, in this basis: `.test(claim)` for each of `.circuit.claim`."""
+        read = circuit if isinstance(circuit, Circuit) else read_circuit(circuit)
+        return CircuitRun(read, self.bench, controls=controls, seed=seed)
 
     def freeze(self, prompt: str | Prompt) -> Frozen:
         """The model as an affine map: patterns, norm scales, gates and soft-caps held as this prompt left them."""

@@ -41,10 +41,25 @@ def test_what_is_written_is_what_is_read(graph: Graph, folder: Path, known: Evid
     save_evidence(known, folder)
     again = load_evidence(load_graph(folder), folder)
     assert again.measured == known.measured
-    assert again.claims == known.claims
+    assert (again.claims, again.links) == (known.claims, known.links)
+    assert again.inside == known.inside
+    assert any(one.measured is not None for one in again.inside)
     assert (again.target, again.name, again.value) == (known.target, known.name, known.value)
     assert (again.probability, again.rate, again.seed) == (known.probability, known.rate, 3)
     assert sorted(path.name for path in folder.iterdir()) == [EVIDENCE, "manifest.json", "tables.safetensors"]
+
+
+def test_a_file_of_version_1_is_read_as_claims_about_the_answer(graph: Graph, folder: Path, known: Evidence) -> None:
+    save_evidence(known, folder)
+    path = folder / EVIDENCE
+    content = json.loads(path.read_text())
+    old = {key: dict(one) for key, one in content["measured"].items() if one["kind"] == "answer"}
+    for one in old.values():
+        del one["kind"], one["reads"]
+    path.write_text(json.dumps({**content, "schema_version": 1, "measured": old}))
+    again = load_evidence(graph, folder)
+    assert again.tested == known.tested
+    assert all(one.measured is None for one in again.inside)
 
 
 def test_it_can_be_forgotten(graph: Graph, folder: Path, known: Evidence) -> None:
@@ -58,7 +73,7 @@ def test_it_can_be_forgotten(graph: Graph, folder: Path, known: Evidence) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 2}, "has schema version 2, and this Micrographia reads version 1"),
+        ({"schema_version": 3}, "has schema version 3, and this Micrographia reads version 2"),
         ({"graph_sha256": "0" * 64}, "belongs to another graph"),
         ({"surprise": 1}, "surprise"),
         ({"seed": "one"}, "seed"),

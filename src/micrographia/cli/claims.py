@@ -19,7 +19,9 @@ __all__ = ["claims", "evidence_content", "write_plot"]
 
 
 def claims(
-    graph: Annotated[Path, Parameter(help="The folder of a graph: trace PROMPT --out FOLDER makes one.")],
+    graph: Annotated[
+        Path, Parameter(help="The folder of a graph (trace PROMPT --out FOLDER makes one), or a *.circuit.toml file.")
+    ],
     /,
     *,
     seconds: Annotated[
@@ -34,9 +36,15 @@ def claims(
         str | None, Parameter(help="The target that claims are about, such as target.1. Default: the heaviest.")
     ] = None,
     controls: Annotated[
-        int, Parameter(validator=validators.Number(gte=20), help="Controls of each claim, at most.")
-    ] = 199,
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=20), help="Controls of each claim, at most. Default: 199; 40 in a circuit."
+        ),
+    ] = None,
     seed: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**63), help="Which controls are drawn.")] = 0,
+    new: Annotated[
+        bool, Parameter(help="Write what was confirmed as a first GRAPH.circuit.toml, and test nothing.", negative="")
+    ] = False,
     anew: Annotated[bool, Parameter(help="Forget what was measured before.", negative="")] = False,
     top: Annotated[
         int, Parameter(validator=validators.Number(gte=1), help="How many parts of the graph are printed.")
@@ -51,14 +59,24 @@ def claims(
 
     The graph predicts by how much. Each part stands beside controls: steps of the same length, at the same places,
     along other features. ✓ confirmed, ✗ refuted, · untested. What is measured is kept in the graph's folder as it
-    comes; the same command goes on from there.
+    comes; the same command goes on from there. A file of claims, *.circuit.toml, is tested likewise.
 
         micrographia trace "The capital of France is" --out paris
         micrographia test paris --seconds 120
+        micrographia test --new paris
+        micrographia test paris.circuit.toml
     """
+    from micrographia.cli.circuits import is_circuit, run_circuit_file, write_first_circuit
     from micrographia.evidence.files import forget_evidence
+    from micrographia.evidence.verdicts import MOST
     from micrographia.graph.files import load_graph
 
+    if is_circuit(graph):
+        run_circuit_file(graph, basis, model_options, controls=controls, seed=seed, json=json)
+        return
+    if new:
+        write_first_circuit(graph, basis, json=json)
+        return
     if plot is not None and (plot.is_dir() or not plot.parent.is_dir()):
         raise CallError(f"{plot} cannot be a picture: give the name of a file in a folder that is there.")
     found = load_graph(graph)
@@ -67,7 +85,7 @@ def claims(
         forget_evidence(graph)
     with progress() as report:
         evidence = scope.test(
-            found, seconds=seconds, target=target, controls=controls, seed=seed, folder=graph, progress=report
+            found, seconds=seconds, target=target, controls=controls or MOST, seed=seed, folder=graph, progress=report
         )
     if plot is not None:
         write_plot(evidence, plot)
