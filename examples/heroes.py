@@ -18,13 +18,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import micrographia as mg
 from micrographia.graph.files import load_graph
-from micrographia.graph.graph import Graph
-from micrographia.graph.nodes import Kind
+from micrographia.graph.graph import Graph, NodeLabel
+from micrographia.graph.nodes import Kind, NodeId
+from micrographia.labels.label import KINDS, Label
+from micrographia.labels.naming import named
+from micrographia.labels.store import LabelBook
 from micrographia.report.outline import Part, parts_of
 
 HERE = Path(__file__).parent
+NULLS = ("shuffled", "random", "top_token")
 INTRODUCTION = """\
 Prompts of different kinds, traced as `micrographia trace` does and chosen before; `examples/heroes.py` wrote this page.
 Replacement and completeness are those of what is *shown*, of what was *traced*, and as *circuit-tracer* counts. Errors,
@@ -38,6 +44,16 @@ prompt itself; words of the prompt and of the answer do not count. Concepts and 
 was searched for them. The control is the same question about the other prompts' concepts. That a part promotes a word
 is no proof that the model uses it as a step: that takes an intervention.
 """
+
+
+OF_KINDS = """\
+Of the influence of a graph's features, how much is in features of each [kind](labels.md), and how much in such with a
+label:"""
+UNGUESSED = """\
+In each graph the three most influential features whose label has no word in common with the tokens that they promote:
+what one would not have guessed from those. The score is on unseen documents, and .5 is chance; beside it stand the same
+score of shuffled labels, of random directions, and of the commonest token of the strongest places as a rule. ≠: the
+feature does something else in this prompt. `micrographia label --explain LAYER/FEATURE` prints the evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +131,7 @@ def traced(scope: mg.Microscope, hero: Hero, keep: Path | None) -> tuple[Graph, 
     """A hero's graph and the seconds it took: traced now, or kept from before."""
     if keep is not None and keep.is_dir():
         graph = load_graph(keep)
+        graph = graph if scope.labels is None else named(graph, scope.labels, scope.model.tokenizer)
         return graph, graph.facts.wall_seconds if graph.facts is not None else 0.0
     start = time.perf_counter()
     graph = scope.trace(hero.prompt)
@@ -125,7 +142,7 @@ def traced(scope: mg.Microscope, hero: Hero, keep: Path | None) -> tuple[Graph, 
     return graph, seconds
 
 
-def run(basis: str, everybody: Sequence[Hero], keep: Path | None) -> tuple[str, list[Found]]:
+def run(basis: str, everybody: Sequence[Hero], keep: Path | None) -> tuple[str, list[Found], LabelBook | None]:
     """Every hero in one basis."""
     scope = mg.open(basis=basis, dtype="float32")
     found: list[Found] = []
@@ -135,7 +152,7 @@ def run(basis: str, everybody: Sequence[Hero], keep: Path | None) -> tuple[str, 
         best = scope.answers(hero.prompt, top=1)[0]
         found.append(look(hero, graph, everybody, best.piece, best.probability, seconds))
         print(f"{basis}: {hero.prompt!r} → {best.piece} {best.probability:.3f}, {seconds:.1f} s", flush=True)
-    return scope.chosen.name, found
+    return scope.chosen.name, found, scope.labels
 
 
 # ---------------------------------------------------------------- the page
@@ -180,7 +197,98 @@ def concept(found: Found) -> str:
     return f"| {' | '.join(columns)} |"
 
 
-def section(name: str, found: Sequence[Found]) -> str:
+# ---------------------------------------------------------------- labels
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A feature with a label that its promoted tokens do not give away."""
+
+    node: NodeId
+    label: Label
+    here: NodeLabel
+    share: float
+
+
+def unguessed(graph: Graph, book: LabelBook) -> list[Named]:
+    """The labelled features that are not on the token in front, the most influential first, of whose label's words
+    none is among the tokens that the feature promotes here. Each feature once."""
+    n, found = graph.nodes, dict[tuple[int, int], Named]()
+    for i in np.argsort(-n.influence, kind="stable").tolist():
+        name = n.id(i)
+        here = graph.labels.get(name)
+        if name.kind is not Kind.FEATURE or here is None or not here.text or n.position[i] < graph.prompt.prepended:
+            continue
+        layer, index = int(n.layer[i]), int(n.index[i])
+        promoted = {stem(plain(piece)) for piece, _ in graph.node(name).promotes}
+        if (layer, index) not in found and not promoted & set(map(stem, re.findall(r"[^\W_]+", here.text.casefold()))):
+            label = book.label(layer, index)
+            assert label is not None
+            found[layer, index] = Named(name, label, here, float(n.influence[i]))
+    return list(found.values())
+
+
+def stem(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+
+
+def kinds(graph: Graph) -> str:
+    """What share of the features' influence is in features of each kind, and in features with a label."""
+    n = graph.nodes
+    span = n.spans["feature"]
+    weight = {name: float(n.influence[i]) for i, name in enumerate(n) if i < span.stop}
+    total = sum(weight.values()) or 1.0
+    sums: dict[str, float] = {}
+    for name, share in weight.items():
+        here = graph.labels.get(name)
+        sums[here.kind if here is not None else "?"] = sums.get(here.kind if here is not None else "?", 0.0) + share
+    having = sum(share for name, share in weight.items() if name in graph.labels and graph.labels[name].text)
+    columns = [f"{sums.get(kind, 0.0) / total:.0%}" for kind in KINDS[:-1]]
+    return " | ".join([*columns, f"{having / total:.0%}"])
+
+
+def labelled(found: Sequence[Found], book: LabelBook) -> str:
+    """Kinds of every graph, and of each the labels that nobody would have guessed."""
+    lines = [
+        "### Kinds and labels",
+        "",
+        OF_KINDS,
+        "",
+        f"| answer | {' | '.join(KINDS[:-1])} | labelled |",
+        f"|{'---|' * (len(KINDS) + 1)}",
+        *(f"| {cell(each.hero.answer)} | {kinds(each.graph)} |" for each in found),
+        "",
+        UNGUESSED,
+        "",
+        "| answer | feature | at | promotes here | label | kind | score | shuffled, random, top token |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        rows = [unguessed_row(each, one) for one in unguessed(each.graph, book)[:3]]
+        lines += rows or [f"| {cell(each.hero.answer)} | none |" + " |" * 6]
+    return "\n".join([*lines, ""])
+
+
+def unguessed_row(found: Found, one: Named) -> str:
+    place = one.node.position or 0
+    promotes = " ".join(piece for piece, _ in found.graph.node(one.node).promotes[:3])
+    nulls = one.label.nulls or {}
+    beside = ", ".join(f"{nulls[name]:.2f}" if nulls.get(name) is not None else "–" for name in NULLS)
+    score = "–" if one.label.score is None else f"{one.label.score:.2f}"
+    columns = [
+        cell(found.hero.answer),
+        cell(str(one.node)),
+        cell(f"{place} {found.graph.prompt.pieces[place]}"),
+        cell(promotes),
+        cell(one.here.text) + (" ≠" if one.here.agrees is False else ""),
+        one.here.kind,
+        score,
+        beside,
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def section(name: str, found: Sequence[Found], book: LabelBook | None = None) -> str:
     n = len(found)
     hits, controls, asked = (
         sum(bool(f.own.parts) for f in found),
@@ -201,18 +309,19 @@ def section(name: str, found: Sequence[Found]) -> str:
         "|---|---|---|---|---|",
         *map(concept, found),
         "",
+        *([] if book is None else [labelled(found, book)]),
     ]
     return "\n".join(lines)
 
 
-def page(sections: Sequence[tuple[str, Sequence[Found]]]) -> str:
+def page(sections: Sequence[tuple[str, Sequence[Found], LabelBook | None]]) -> str:
     words = "\n".join(f"- {hero.concept}: {', '.join(hero.words)}" for hero in heroes())
     return "\n".join(
         [
             "# Heroes",
             "",
             INTRODUCTION,
-            *(section(name, found) for name, found in sections),
+            *(section(name, found, book) for name, found, book in sections),
             "## The words",
             "",
             words,

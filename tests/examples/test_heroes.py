@@ -8,10 +8,12 @@ import pytest
 
 import micrographia as mg
 from examples import heroes as example
-from examples.heroes import Hero, cell, heroes, look, page, shown, traced, usable
-from micrographia.graph.graph import Graph
+from examples.heroes import Hero, cell, heroes, kinds, look, page, shown, traced, unguessed, usable
+from micrographia.graph.graph import Graph, NodeLabel
 from micrographia.graph.promoted import Promoted
+from micrographia.labels.store import LabelBook
 from tests.graph.graphs import small_graph
+from tests.labels.made import PROVENANCE, label
 from tests.model.conftest import save_tiny
 
 HERO = Hero("two-hop", "The language where the Tower is", " French", "France", ("France", "Paris", "language"))
@@ -82,7 +84,7 @@ def test_a_graph_that_was_kept_is_not_traced_again(tmp_path: Path, monkeypatch: 
 def test_the_page_has_each_figure_and_its_control() -> None:
     first = inside(saying({}))[0]
     found = look(HERO, saying({first: "␣France"}), (HERO, OTHER), "␣Fre|nch", 0.5, 12.0)
-    text = page([("neurons", [found])])
+    text = page([("neurons", [found], None)])
     assert found.graph.scores is not None
     s = found.graph.scores
     assert f"{s.shown.completeness:.2f} / {s.trace.completeness:.2f} / {s.peer.completeness:.2f}" in text
@@ -94,3 +96,23 @@ def test_the_page_has_each_figure_and_its_control() -> None:
 
 def test_a_cell_cannot_break_out_of_its_table() -> None:
     assert cell("a|b`c\nd") == "`a¦b'c⏎d`"
+
+
+def test_a_label_is_listed_where_the_promoted_tokens_do_not_say_it(tmp_path: Path) -> None:
+    graph = saying({})
+    first, second, third = sorted(inside(graph), key=lambda i: -graph.nodes.influence[i])[:3]
+    names = [graph.nodes.id(i) for i in (first, second, third)]
+    graph = saying({first: "␣year", second: "␣months"})
+    texts = {names[0]: "years", names[1]: "a capital after Mr", names[2]: ""}
+    graph = replace(graph, labels={name: NodeLabel(text, "input", 0.9, "rule") for name, text in texts.items()})
+    with LabelBook.create(tmp_path / "atlas.labels") as book:
+        layer, index = names[1].layer or 0, names[1].index or 0
+        book.write(layer, [label(layer, index, "a capital after Mr")], PROVENANCE)
+        (one,) = unguessed(graph, book)
+        assert (one.node, one.here.text) == (names[1], "a capital after Mr")
+        found = look(HERO, graph, [HERO, OTHER], "␣French", 0.9, 1.0)
+        written = page([("transcoders", [found], book)])
+    assert "`a capital after Mr` | input | 0.90 | 0.50, 0.55, 0.60 |" in written
+    weights = graph.nodes.influence[graph.nodes.spans["feature"]]
+    named = weights[[first, second]].sum() / weights.sum()
+    assert kinds(graph).endswith(f"| {named:.0%}")
