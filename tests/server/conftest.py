@@ -58,12 +58,11 @@ def desk(shelf_folder: Path, looking: Microscope) -> Iterator[Desk]:
 @pytest.fixture
 def served(desk: Desk) -> Iterator[Listener]:
     """The server, really listening."""
-    from micrographia.server.app import application
     from micrographia.server.serve import listen
     from tests.server.speaking import running
 
     listener = listen(0)
-    with running(application(desk, listener.door), listener.socket):
+    with running(desk, listener):
         yield listener
 
 

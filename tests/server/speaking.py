@@ -1,17 +1,16 @@
 """A server in a thread, and somebody who speaks to it."""
 
 import json
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 import httpx2 as httpx
-import uvicorn
-from starlette.types import ASGIApp
+
+from micrographia.server.desk import Desk
+from micrographia.server.serve import Listener, server_of
 
 __all__ = ["Speaker", "running"]
 
@@ -19,18 +18,13 @@ Json = dict[str, object]
 
 
 @contextmanager
-def running(app: ASGIApp, listening: socket.socket) -> Iterator[None]:
-    """The application behind a real server, until the block ends."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1, access_log=False)
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+def running(desk: Desk, listener: Listener) -> Iterator[None]:
+    """The server as the command has it, in a thread, until the block ends."""
+    begun = threading.Event()
+    server = server_of(desk, listener, begun.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener.socket]})
     thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert thread.is_alive(), "the server ended as it began"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert begun.wait(60)
     try:
         yield
     finally:
@@ -56,7 +50,6 @@ class Speaker:
         said = cast("Json", answer.json())
         assert list(said) == ["error"]
         assert isinstance(said["error"], str)
-        assert said["error"].endswith(".")
         return said["error"]
 
     def graph(self, prompt: str) -> str:

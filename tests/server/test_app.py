@@ -12,12 +12,15 @@ from micrographia.graph.exchange import graph_json
 from micrographia.graph.files import load_graph
 from micrographia.report.wire.documents import packed
 from micrographia.report.wire.records import wire_json
+from micrographia.server.app import application
 from micrographia.server.desk import Desk
 from micrographia.server.guard import Door
-from micrographia.server.serve import Listener
+from micrographia.server.serve import Listener, listen
+from micrographia.server.shelf import Shelf
+from micrographia.server.works import MODES
 from tests.graph.graphs import small_graph
 from tests.server.shelves import PROMPT, SECOND
-from tests.server.speaking import Speaker
+from tests.server.speaking import Speaker, running
 
 REPOSITORY = Path(__file__).parents[2]
 TRAVERSALS = [
@@ -114,9 +117,7 @@ def test_a_what_if_is_that_of_the_library(speaker: Speaker, shelf_folder: Path, 
     for mode in ("free", "constrained", "iterative"):
         path = f"/api/graphs/{speaker.graph(PROMPT)}/what-if"
         found = speaker.done(path, {"changes": [f"{feature}=x0"], "mode": mode, "tokens": ["t13"]})
-        from micrographia.server.works import _MODES
-
-        mine = looking.what_if(PROMPT, f"{feature}=x0", mode=_MODES[mode], tokens=["t13"])
+        mine = looking.what_if(PROMPT, f"{feature}=x0", mode=MODES[mode], tokens=["t13"])
         word = next(word for word in mine.words if word.piece == "t13")
         said = next(each for each in found["words"] if each["piece"] == "t13")
         assert said["after"] == pytest.approx(word.after, rel=1e-9)
@@ -138,8 +139,8 @@ def test_changes_that_say_nothing_are_refused(speaker: Speaker) -> None:
 def test_evidence_runs_live_and_is_kept_and_goes_on(speaker: Speaker, shelf_folder: Path) -> None:
     name = speaker.graph(PROMPT)
     path = f"/api/graphs/{name}/tests"
-    told = list(speaker.events(speaker.begin(path, {"seconds": 3})))
-    assert told[-1]["kind"] == "done"
+    told = list(speaker.events(speaker.begin(path, {"seconds": 12})))
+    assert told[-1]["kind"] == "done", told[-1]
     partial = [event["result"] for event in told if event["kind"] == "partial"]
     assert partial, "verdicts come before the end"
     result = told[-1]["result"]
@@ -151,7 +152,7 @@ def test_evidence_runs_live_and_is_kept_and_goes_on(speaker: Speaker, shelf_fold
     assert speaker.get(f"/api/graphs/{name}")["evidence"] == result
     row = next(row for row in speaker.get("/api/graphs")["graphs"] if row["id"] == name)
     assert row["evidence"] == dict(known.counts)
-    again = speaker.done(path, {"seconds": 3})
+    again = speaker.done(path, {"seconds": 12})
     assert sum(c["n_controls"] for c in again["claims"]) >= sum(c["n_controls"] for c in result["claims"])
 
 
@@ -258,7 +259,7 @@ def test_no_path_leads_out_of_the_shelf(speaker: Speaker, served: Listener, path
             answer = b"".join(iter(lambda: line.recv(65536), b""))
         status, body = int(answer.split()[1]), answer.partition(b"\r\n\r\n")[2]
         assert b"root:" not in answer
-        assert status in (400, 404, 422) or (before == "/graph/" and status == 200 and b'id="app"' in body)
+        assert status in (400, 404, 405, 422) or (before == "/graph/" and status == 200 and b'id="app"' in body)
 
 
 def test_only_the_page_and_its_two_files_are_given_out(speaker: Speaker) -> None:
@@ -291,8 +292,6 @@ def test_without_an_atlas_features_are_not_there(speaker: Speaker, desk: Desk) -
 
 
 def test_the_description_in_the_docs_is_that_of_the_routes(desk: Desk) -> None:
-    from micrographia.server.app import application
-
     kept = json.loads((REPOSITORY / "docs" / "openapi.json").read_text(encoding="utf-8"))
     assert kept == application(desk, Door(1665, "")).openapi(), "scripts/openapi writes it anew"
 
@@ -300,15 +299,10 @@ def test_the_description_in_the_docs_is_that_of_the_routes(desk: Desk) -> None:
 def test_a_server_that_was_started_anew_knows_the_same_graphs_and_another_token(
     speaker: Speaker, served: Listener, shelf_folder: Path, looking
 ) -> None:
-    from micrographia.server.app import application
-    from micrographia.server.serve import listen
-    from micrographia.server.shelf import Shelf
-    from tests.server.speaking import running
-
     name = speaker.graph(SECOND)
     other = Desk(Shelf(shelf_folder), lambda basis, _: looking)
     again = listen(0)
-    with running(application(other, again.door), again.socket):
+    with running(other, again):
         url = again.door.origins[0]
         old = speaker.client.get(f"{url}/api/graphs/{name}", headers={"origin": url, "host": again.door.hosts[0]})
         assert old.status_code == 401

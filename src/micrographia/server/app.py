@@ -31,7 +31,14 @@ from micrographia.report.wire.live import (
     TraceRequest,
     WhatIfRequest,
 )
-from micrographia.report.wire.records import WIRE_VERSION, FeatureDocument, GraphDocument, LabelRecord, WireRecord, wire_json
+from micrographia.report.wire.records import (
+    WIRE_VERSION,
+    FeatureDocument,
+    GraphDocument,
+    LabelRecord,
+    WireRecord,
+    wire_json,
+)
 from micrographia.server.desk import Desk
 from micrographia.server.features import Filters
 from micrographia.server.guard import Door, Guard

@@ -3,10 +3,11 @@
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from micrographia.atlas.atlas import Atlas, LayerAtlas
 from micrographia.errors import CallError
@@ -82,20 +83,22 @@ class Features:
         return found
 
     def matching(self, wanted: Filters) -> FeatureList:
-        """The features of a description, layer by layer."""
+        """The features of a description, layer by layer; of a token that is promoted, those first that do it most."""
         layers = self.atlas.layers if wanted.layer is None else (wanted.layer,)
         tokens = self._promoted(wanted.promotes) if wanted.promotes else None
-        rows: list[FeatureRow] = []
-        total, first, last = 0, wanted.offset, wanted.offset + wanted.limit
+        found: list[tuple[float, int, int]] = []
         with self._book() as book:
             for layer in layers:
                 labels = _NOBODY if book is None else book.labels(layer)
                 its = self.atlas.layer(layer)
-                found = np.flatnonzero(self._chosen(its, labels, wanted, tokens))
-                some = found[max(first - total, 0) : max(last - total, 0)]
-                rows += [self._row(its, layer, int(index), labels.get(int(index))) for index in some]
-                total += len(found)
-        return FeatureList(total=total, rows=tuple(rows))
+                chosen = np.flatnonzero(self._chosen(its, labels, wanted, tokens))
+                order = np.zeros(len(chosen)) if tokens is None else -_cosines(its, chosen, tokens)
+                found += zip(order.tolist(), repeat(int(layer)), chosen.tolist())
+            some = sorted(found)[wanted.offset : wanted.offset + wanted.limit]
+            rows = tuple(
+                self._row(layer, index, None if book is None else book.label(layer, index)) for _, layer, index in some
+            )
+        return FeatureList(total=len(found), rows=rows)
 
     # ------------------------------------------------------------ parts
 
@@ -140,8 +143,8 @@ class Features:
             chosen &= named
         return chosen
 
-    def _row(self, its: LayerAtlas, layer: int, index: int, label: Label | None) -> FeatureRow:
-        feature = its.feature(index)
+    def _row(self, layer: int, index: int, label: Label | None) -> FeatureRow:
+        feature = self.atlas.feature(layer, index)
         return FeatureRow(
             layer=layer,
             index=index,
@@ -152,6 +155,12 @@ class Features:
             score=None if label is None else label.score,
             promoted=tuple(self._tokenizer.piece(int(said.token)) for said in feature.promoted[:_SAID]),
         )
+
+
+def _cosines(its: LayerAtlas, chosen: Int64[np.ndarray, " some"], tokens: list[int]) -> Float64[np.ndarray, " some"]:
+    """How much each feature promotes one of the tokens."""
+    there = np.isin(its.arrays["promoted.token"][chosen], tokens)
+    return np.where(there, its.arrays["promoted.cosine"][chosen].astype(np.float64), -1.0).max(1, initial=-1.0)
 
 
 def _record(label: Label) -> LabelRecord:

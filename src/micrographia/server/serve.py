@@ -12,7 +12,7 @@ from micrographia.server.app import application
 from micrographia.server.desk import Desk
 from micrographia.server.guard import Door
 
-__all__ = ["PORT", "Listener", "listen", "serve"]
+__all__ = ["PORT", "Listener", "listen", "serve", "server_of"]
 
 PORT = 1665
 _TRIED = 20
@@ -50,8 +50,13 @@ def listen(port: int | None = None) -> Listener:
     raise CallError(f"Port {which} taken. Give another one: --port 0 takes any that is free.")
 
 
-def serve(desk: Desk, listener: Listener, *, started: Callable[[], None] = lambda: None) -> None:
+def serve(desk: Desk, listener: Listener, *, started: Callable[[], None]) -> None:
     """Answer until Ctrl-C. `started` is called when the first request can be answered."""
+    server_of(desk, listener, started).run(sockets=[listener.socket])
+
+
+def server_of(desk: Desk, listener: Listener, started: Callable[[], None]) -> uvicorn.Server:
+    """The server, to be run."""
     config = uvicorn.Config(
         application(desk, listener.door),
         log_level="warning",
@@ -60,7 +65,7 @@ def serve(desk: Desk, listener: Listener, *, started: Callable[[], None] = lambd
         ws="none",
         timeout_graceful_shutdown=_PATIENCE,
     )
-    _Server(config, desk, started).run(sockets=[listener.socket])
+    return _Server(config, desk, started)
 
 
 class _Server(uvicorn.Server):

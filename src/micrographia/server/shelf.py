@@ -17,9 +17,10 @@ from typing import Literal, final
 
 from micrographia import store
 from micrographia.errors import CallError, MicrographiaError
-from micrographia.evidence.claims import claims_of
+from micrographia.evidence.claims import Claim, claims_of
 from micrographia.evidence.evidence import Evidence
 from micrographia.evidence.files import EVIDENCE, load_evidence, save_evidence
+from micrographia.evidence.links import links_of
 from micrographia.graph.files import GraphManifest, load_graph, manifest_of, save_graph
 from micrographia.graph.graph import Graph, Supernode
 from micrographia.graph.imported import graph_of_json, import_graph
@@ -145,16 +146,12 @@ class Shelf:
             graph, known = self.graph(name), self.evidence(name)
             before = {group.members: group for group in graph.supernodes}
             new = graph.grouped(_supernode(group, before) for group in groups)
-            claims = claims_of(new, known.target) if known is not None else ()
             _rewrite(new, volume.path)
             if known is None:
                 return Regrouped(new, ())
-            measured = {claim.members: known.measured.get(claim.name) for claim in known.claims}
-            kept = {claim.name: one for claim in claims if (one := measured.get(claim.members)) is not None}
-            save_evidence(replace(known, claims=claims, measured=kept), volume.path)
-            still = {claim.members for claim in claims}
-            gone = (c.name for c in known.claims if c.name in known.measured and c.members not in still)
-            return Regrouped(new, tuple(gone))
+            changed, forgotten = _still_known(known, new)
+            save_evidence(changed, volume.path)
+            return Regrouped(new, forgotten)
 
     # ------------------------------------------------------------ parts
 
@@ -273,6 +270,24 @@ def _rewrite(graph: Graph, folder: Path) -> None:
     before = GraphManifest.model_validate_json(path.read_bytes())
     with store.atomic_file(path) as stream:
         stream.write((json.dumps(manifest_of(graph, *before.files).model_dump(), indent=1) + "\n").encode("ascii"))
+
+
+def _still_known(known: Evidence, graph: Graph) -> tuple[Evidence, tuple[str, ...]]:
+    """What is known about the claims that a graph with other groups still makes, and which claims it makes no more."""
+    claims = claims_of(graph, known.target)
+    links = links_of(graph, claims)
+    measured = {_about(claim): known.measured.get(claim.key) for claim in (*known.claims, *known.links)}
+    made = {_about(claim): claim.key for claim in (*claims, *links)}
+    kept = {key: one for about, key in made.items() if (one := measured.get(about)) is not None}
+    gone = (
+        claim.key for claim in (*known.claims, *known.links) if measured[_about(claim)] and _about(claim) not in made
+    )
+    return replace(known, claims=claims, links=links, measured=kept), tuple(gone)
+
+
+def _about(claim: Claim) -> tuple[object, ...]:
+    """What a claim says, whatever its parts are called."""
+    return claim.kind, claim.members, claim.reads, claim.target
 
 
 def _supernode(group: GroupRequest, before: dict[tuple[NodeId, ...], Supernode]) -> Supernode:

@@ -32,9 +32,9 @@ from micrographia.server.instruments import Instruments
 from micrographia.server.jobs import Job
 from micrographia.server.shelf import Shelf
 
-__all__ = ["answered", "tested", "traced"]
+__all__ = ["MODES", "answered", "tested", "traced"]
 
-_MODES: dict[str, Mode] = {"free": Free(), "constrained": Constrained(), "iterative": Iterative()}
+MODES: dict[str, Mode] = {"free": Free(), "constrained": Constrained(), "iterative": Iterative()}
 _APART = 0.25
 """Seconds between two reports of what is known so far."""
 
@@ -68,7 +68,7 @@ def answered(instruments: Instruments, graph: Graph, wanted: WhatIfRequest, job:
     found = what_if(
         bench,
         read_intervention(bench, wanted.changes),
-        _MODES[wanted.mode],
+        MODES[wanted.mode],
         tokens=[*map(TokenId, watched), *named],
         position=readouts[0][1].position if readouts else -1,
     )
