@@ -46,7 +46,6 @@ export interface CarriersDocument {
   readonly source: string;
   readonly target: string;
   readonly edge: number;
-  readonly weight: number;
   readonly direct: number;
   readonly several: number;
   readonly heads: readonly CarrierRow[];

@@ -11,11 +11,8 @@ from torch import Tensor
 
 from micrographia.errors import CallError
 from micrographia.evidence.bench import Bench
-from micrographia.evidence.readout import readout_of
-from micrographia.graph.carriers import carriers
+from micrographia.evidence.carrying import carriers_of
 from micrographia.graph.graph import Graph
-from micrographia.graph.nodes import Kind, NodeId
-from micrographia.graph.targets import Combination, OfFeature, TargetRow, resolve
 from micrographia.model.heads import HeadScores, score_heads
 from micrographia.report.wire.attention import (
     AttentionDocument,
@@ -33,8 +30,6 @@ __all__ = ["Shades", "carried", "heads_of", "one_head"]
 _LARGEST = 128
 """Shades of a pattern on each side, at most."""
 _SAID = 5
-_CLOSE = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""How far a graph's own edge may be from one that is computed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +80,7 @@ def one_head(bench: Bench, layer: int, head: int) -> HeadDocument:
 
 def carried(bench: Bench, graph: Graph, source: str, target: str) -> CarriersDocument:
     """An edge of a graph, split over heads."""
-    one, other = NodeId.parse(source), NodeId.parse(target)
-    start, end = graph.nodes.find(one), graph.nodes.find(other)
-    edge = np.flatnonzero((graph.edges.source == start) & (graph.edges.target == end))
-    if len(edge) != 1:
-        raise CallError(f"There is no edge from {source} to {target} in this graph.")
-    parts = carriers(bench.found, one, _row_of(bench, graph, other))
-    weight = float(graph.edges.weight[edge[0]])
-    if not math.isclose(parts.edge, weight, rel_tol=_CLOSE[bench.model.dtype], abs_tol=1e-6):
-        raise CallError(
-            f"The edge from {source} to {target} is {weight:.4g} in the graph and {parts.edge:.4g} here, so the parts "
-            "would not be those of the graph. It was traced in another dtype, or over several positions at once."
-        )
+    parts = carriers_of(bench, graph, source, target)
     rows = [
         CarrierRow(
             layer=layer,
@@ -109,23 +93,10 @@ def carried(bench: Bench, graph: Graph, source: str, target: str) -> CarriersDoc
         source=source,
         target=target,
         edge=parts.edge,
-        weight=weight,
         direct=parts.direct,
         several=parts.several,
         heads=tuple(sorted(rows, key=lambda row: -abs(row.last))),
     )
-
-
-def _row_of(bench: Bench, graph: Graph, target: NodeId) -> TargetRow:
-    """How a node of a graph reads."""
-    match target:
-        case NodeId(Kind.FEATURE, int(layer), int(position), int(index)):
-            wanted = OfFeature(layer, index, position)
-        case _:
-            readout = readout_of(graph, target, bench.model)
-            terms = readout.coefficients
-            wanted = Combination(tuple(terms), tuple(terms.values()), readout.position)
-    return resolve(wanted, bench.found, bench.model.tokenizer)[0]
 
 
 def _row(scores: HeadScores, layer: int, head: int) -> HeadRow:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias, final, runtime_checkable
 
 from micrographia.atlas.atlas import Atlas, atlas_beside
 from micrographia.bases.named import NEURONS, TRANSCODERS, ChosenBasis, shipped_folder
-from micrographia.errors import CallError
+from micrographia.errors import CallError, UnsupportedError
 from micrographia.evidence.bench import Bench
 from micrographia.evidence.testing import check_origin
 from micrographia.graph.graph import Graph
@@ -96,7 +96,11 @@ class Instruments:
         key = _key(graph)
         if self._bench is None or self._bench[0] != key:
             instrument = self.in_basis(self._basis_of(graph, progress), progress)
-            if graph.facts is not None and graph.facts.model != instrument.model.name:
+            if graph.facts is None:
+                raise UnsupportedError(
+                    "This graph does not say which model and basis it was traced in, so no model can be asked about it."
+                )
+            if graph.facts.model != instrument.model.name:
                 raise CallError(
                     f"This graph is of {graph.facts.model}, and the server has {instrument.model.name} open: start it "
                     f"with --model {graph.facts.model}."

@@ -31,7 +31,7 @@ from micrographia.server.jobs import NotHereError
 __all__ = ["Regrouped", "Shelf", "Volume"]
 
 _DEEPEST = 5
-_MOST = 500
+_MOST, _FOLDERS = 500, 5000
 _LARGEST = 300_000_000
 """Bytes of a JSON file that is looked into."""
 _HEAD = 4096
@@ -226,7 +226,7 @@ class _Search:
 
     def paths(self) -> Iterator[Path]:
         found = 0
-        for place, folders, files in os.walk(self._folder):
+        for visited, (place, folders, files) in enumerate(os.walk(self._folder)):
             here = Path(place)
             depth = len(here.relative_to(self._folder).parts)
             folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "node_modules")
@@ -236,10 +236,10 @@ class _Search:
                 yield here
             else:
                 for name in sorted(files):
-                    if name.endswith(".json") and _is_graph_file(here / name):
+                    if name.endswith(".json") and not (here / name).is_symlink() and _is_graph_file(here / name):
                         found += 1
                         yield here / name
-            if folders and (depth >= _DEEPEST or found >= _MOST):
+            if folders and (depth >= _DEEPEST or found >= _MOST or visited >= _FOLDERS):
                 self.passed_over += len(folders)
                 folders.clear()
 

@@ -1,15 +1,15 @@
 // Two graphs side by side: what both have, and what only one of them has, in colours of their own.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { greatest } from "../data/columns";
 import { Graph, Kind } from "../data/graph";
-import { fitting } from "../draw/camera";
-import { layout } from "../draw/layout";
-import { trace } from "../draw/marks";
+import { type Camera, zoomed } from "../draw/camera";
+import { Scene } from "../draw/scene";
+import { themeOf } from "../draw/theme";
 import { server } from "../sources/live";
+import { START } from "../state/view";
+import { visibleOf } from "../state/visible";
 import { grouped, inert, joined, percent, short } from "../words";
 import { link } from "./route";
 
-const EDGES = 1500;
 const ROWS = 40;
 
 interface Pair {
@@ -64,10 +64,7 @@ function Both({ pair, set, ids }: { pair: Pair; set: (by: Pair["by"]) => void; i
           </select>
         </label>
         <span>
-          <span class="both-mark" aria-hidden="true">
-            ●
-          </span>{" "}
-          in both <span class="own-mark" aria-hidden="true">◉</span> in this one only
+          Faint: in both. <span class="own-mark">Ringed, and edges in this colour: in this one only.</span> The wheel comes closer, dragging moves both.
         </span>
       </p>
       <div class="compare-pair">
@@ -114,87 +111,90 @@ interface HalfProps {
 }
 
 function Half({ graph, keys, others, otherEdges, id, name }: HalfProps) {
-  const ref = useRef<HTMLCanvasElement>(null);
-  const own = keys.filter((key) => !others.has(key)).length;
-  const mine = edgeKeys(graph, keys);
-  let ownEdges = 0;
-  for (const key of mine) if (!otherEdges.has(key)) ownEdges++;
+  const ref = useRef<HTMLDivElement>(null);
+  const own = new Set(graph.names.flatMap((_, i) => (others.has(keys[i]!) ? [] : [i])));
+  const { source, target } = graph.edges;
+  const ownEdges: number[] = [];
+  for (let e = 0; e < graph.m; e++) if (!otherEdges.has(`${keys[source[e]!]} → ${keys[target[e]!]}`)) ownEdges.push(e);
   useEffect(() => {
-    const canvas = ref.current;
-    if (!canvas) return;
-    const paint = (): void => draw(canvas, graph, keys, others, otherEdges);
-    paint();
-    const sizes = new ResizeObserver(paint);
-    sizes.observe(canvas);
+    const element = ref.current;
+    if (!element) return;
+    const scene = new Scene(element);
+    const paint = (): void => {
+      const theme = themeOf(element);
+      const colours = new Map(Array.from({ length: graph.m }, (_, e) => [e, theme.dim] as const));
+      for (const e of ownEdges) colours.set(e, theme.accent);
+      const visible = visibleOf(graph, START.filters);
+      scene.show({ graph, visible, fanned: [], theme, pinned: new Set(), selected: [], matches: own, called: (node) => calledIn(graph, node), colours });
+    };
+    const sizes = new ResizeObserver(() => scene.resize(element.clientWidth, element.clientHeight));
+    sizes.observe(element);
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", paint);
+    scene.resize(element.clientWidth, element.clientHeight);
+    paint();
+    const leave = join(scene, element);
     return () => {
+      leave();
       sizes.disconnect();
       dark.removeEventListener("change", paint);
+      scene.close();
     };
   }, [graph, keys, others, otherEdges]);
-  const words = `${joined(graph.n, "node")}, ${grouped(own)} in this one only; ${joined(graph.m, "edge")}, ${grouped(ownEdges)} in this one only`;
+  const words = `${joined(graph.n, "node")}, ${grouped(own.size)} in this one only; ${joined(graph.m, "edge")}, ${grouped(ownEdges.length)} in this one only`;
   return (
-    <figure class="panel" data-half={name} data-own-nodes={own} data-own-edges={ownEdges}>
+    <figure class="panel" data-half={name} data-own-nodes={own.size} data-own-edges={ownEdges.length}>
       <h2>
         <a href={link.graph(id)}>{short(graph.document.prompt.text, 120) || "∅"}</a>
       </h2>
       <p class="dim">→ {graph.document.targets.slice(0, 3).map((one) => short(one.name, 24)).join(", ")}</p>
-      <canvas ref={ref} class="compare-canvas" role="img" aria-label={words} />
-      <figcaption class="dim">
-        {words}
-        {graph.m > EDGES && `; the strongest ${grouped(EDGES)} edges are drawn`}
-      </figcaption>
+      <div ref={ref} class="canvas compare-canvas" role="img" aria-label={words} />
+      <figcaption class="dim">{words}</figcaption>
     </figure>
   );
 }
 
-function draw(canvas: HTMLCanvasElement, graph: Graph, keys: readonly string[], others: ReadonlySet<string>, otherEdges: ReadonlySet<string>): void {
-  const ratio = Math.min(window.devicePixelRatio || 1, 2);
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  if (!width || !height) return;
-  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  const colour = (name: string): string => getComputedStyle(canvas).getPropertyValue(name).trim() || "CanvasText";
-  const [both, own, line] = [colour("--node"), colour("--accent"), colour("--control")];
-  const place = layout(graph, new Uint8Array(graph.n), [], [width, height]);
-  const { k, x, y } = fitting([place.width, place.height], [width, height]);
-  const at = (node: number): readonly [number, number] => [place.x[node]! * k + x, place.y[node]! * k + y];
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  const { source, target, weight } = graph.edges;
-  for (const e of [...graph.byScore.subarray(0, EDGES)].reverse()) {
-    const [s, t] = [source[e]!, target[e]!];
-    const isOwn = !otherEdges.has(`${keys[s]} → ${keys[t]}`);
-    context.strokeStyle = isOwn ? own : line;
-    context.globalAlpha = isOwn ? 0.5 : 0.25;
-    context.lineWidth = isOwn ? 1.2 : 0.8;
-    context.setLineDash(weight[e]! < 0 ? [5, 3] : []);
-    context.beginPath();
-    context.moveTo(...at(s));
-    context.lineTo(...at(t));
-    context.stroke();
-  }
-  context.setLineDash([]);
-  context.globalAlpha = 1;
-  const most = greatest(graph.nodes.influence) || 1;
-  for (let i = 0; i < graph.n; i++) {
-    const isOwn = !others.has(keys[i]!);
-    const r = 2.5 + 4 * Math.sqrt(graph.nodes.influence[i]! / most);
-    context.fillStyle = isOwn ? own : both;
-    context.beginPath();
-    trace(context, graph.nodes.kind[i]!, ...at(i), r);
-    context.fill();
-    if (isOwn) {
-      // Not by colour alone.
-      context.strokeStyle = own;
-      context.lineWidth = 1;
-      context.beginPath();
-      context.arc(...at(i), r + 2.5, 0, 2 * Math.PI);
-      context.stroke();
-    }
-  }
+/** What a node is called in its own graph. */
+function calledIn(graph: Graph, node: number): string {
+  const said = graph.promotes(node).slice(0, 3).map((one) => one.token);
+  return graph.words(node) || (said.length ? `says ${said.join(" ")}` : graph.names[node] ?? "");
+}
+
+const both = new Set<Scene>();
+
+/** Look from where the other one looks: the wheel comes closer, dragging moves both. */
+function join(scene: Scene, element: HTMLElement): () => void {
+  const away = new AbortController();
+  both.add(scene);
+  const look = (camera: Camera): void => {
+    for (const one of both) one.look(camera);
+  };
+  const at = (event: MouseEvent): readonly [number, number] => {
+    const box = element.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      look(zoomed(scene.camera, Math.exp(-event.deltaY / 300), at(event)));
+    },
+    { passive: false, signal: away.signal },
+  );
+  element.addEventListener("pointerdown", (event) => element.setPointerCapture(event.pointerId), { signal: away.signal });
+  element.addEventListener(
+    "pointermove",
+    (event) => {
+      if (!element.hasPointerCapture(event.pointerId)) return;
+      const { k, x, y } = scene.camera;
+      look({ k, x: x + event.movementX, y: y + event.movementY });
+    },
+    { signal: away.signal },
+  );
+  return () => {
+    away.abort();
+    both.delete(scene);
+  };
 }
 
 interface Change {

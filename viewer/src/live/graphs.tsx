@@ -53,7 +53,7 @@ function List() {
           <Row key={row.id} row={row} marked={marked} mark={setMarked} />
         ))}
       </ul>
-      {found.passed_over > 0 && <p class="dim">{joined(found.passed_over, "folder")} deeper down, or behind the first 500 graphs, not looked into.</p>}
+      {found.passed_over > 0 && <p class="dim">{joined(found.passed_over, "folder")} not looked into: deeper than five levels, or too many.</p>}
     </>
   );
 }

@@ -83,8 +83,6 @@ class CarriersDocument(WireRecord):
     source: str
     target: str
     edge: float
-    weight: float
-    """The edge as the graph has it, in the digits of its trace."""
     direct: float
     several: float
     heads: tuple[CarrierRow, ...]
