@@ -18,7 +18,7 @@ install = $(BIN)/python -m pip install $(QUIET) --no-input $(1) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help trace test check docs clean
+.PHONY: help trace test viewer check docs clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ trace: $(STAMP)  ## why the embedded model answers one prompt as it does (PROMPT
 test: $(STAMP)  ## check and test everything
 	@scripts/check
 	@MICROGRAPHIA_INTEROP_REQUIRED=1 scripts/test -n auto
+
+viewer: $(STAMP)  ## build the page from viewer/ into the package
+	@scripts/viewer
 
 check: $(STAMP)  ## style, types, order of the rooms, house rules
 	@scripts/check

@@ -61,8 +61,15 @@ window.micrographia = {
   get graph() {
     return graph.value;
   },
+  get visible() {
+    return visible.value;
+  },
   get scene() {
     return scene.value;
+  },
+  /** Open the same source anew, as when another graph is chosen. */
+  async reopen() {
+    if (source.value) await open(source.value);
   },
   counts() {
     const [now, drawn] = [visible.value, scene.value];
@@ -71,6 +78,7 @@ window.micrographia = {
       edges: graph.value?.m ?? 0,
       nodes_drawn: drawn?.drawnNodes ?? 0,
       edges_drawn: drawn?.isDone ? drawn.drawnEdges : -1,
+      strokes: drawn?.strokes ?? 0,
       nodes_hidden: now?.nodesHidden ?? {},
       edges_hidden: now?.edgesHidden ?? {},
     };

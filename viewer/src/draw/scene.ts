@@ -92,6 +92,8 @@ export class Scene {
   /** How many edges are on the layers, when everything is drawn. */
   drawnEdges = 0;
   drawnNodes = 0;
+  /** Edges that were stroked so far, again and again: while one moves about, none are. */
+  strokes = 0;
   isDone = false;
   whenDone: (() => void) | null = null;
   /** Told of each new camera, so that two scenes can be moved as one. */
@@ -295,6 +297,7 @@ export class Scene {
     const to = this.where(target[e]!)!;
     const { width, alpha } = strokeOf(share[e]!, score[e]!, most);
     const isMinus = weight[e]! < 0;
+    this.strokes++;
     context.strokeStyle = this.#shown!.colours?.get(e) ?? (isMinus ? theme.minus : theme.plus);
     context.globalAlpha = Math.min(alpha * clear, 1);
     context.lineWidth = width;
