@@ -8,6 +8,7 @@ from micrographia.atlas.atlas import Atlas, atlas_beside
 from micrographia.bases.basis import Basis, Decomposition
 from micrographia.bases.named import BasisChoice, ChosenBasis, choose_basis
 from micrographia.errors import CallError
+from micrographia.evidence.audit import Audit, audit
 from micrographia.evidence.bench import Bench
 from micrographia.evidence.carrying import carriers_of
 from micrographia.evidence.circuit_runs import CircuitRun
@@ -16,6 +17,7 @@ from micrographia.evidence.comparing import Comparison, compare
 from micrographia.evidence.evidence import Evidence
 from micrographia.evidence.files import load_evidence, save_evidence
 from micrographia.evidence.interventions import Intervention, Mode
+from micrographia.evidence.keeping import REFERENCES, SIZES, Curve, circuit_curve
 from micrographia.evidence.notation import read_intervention
 from micrographia.evidence.testing import Experiment
 from micrographia.evidence.verdicts import FEWEST, MOST
@@ -297,6 +299,22 @@ class Microscope:
     def carriers(self, graph: Graph, source: NodeId | str, target: NodeId | str) -> Carriers:
         """An edge of a graph, split exactly over the attention heads that carry it."""
         return carriers_of(self.bench(graph.prompt), graph, source, target)
+
+    def audit(self, graph: Graph, *, features: int = 96, seed: int = 0, progress: Progress = silent) -> Audit:
+        """How faithful a graph and its basis are to the model, by three experiments with published figures."""
+        return audit(self.bench(graph.prompt), graph, features=features, seed=seed, progress=progress)
+
+    def circuit_curves(
+        self, graph: Graph, *, sizes: Sequence[int] = SIZES, seed: int = 0, progress: Progress = silent
+    ) -> tuple[Curve, Curve]:
+        """How much of the answer the graph's strongest features keep by themselves, and take with them, over their
+        number; all else is the mean of other prompts, or one of them."""
+        bench, others = self.bench(graph.prompt), [self.bench(text) for text in REFERENCES]
+        mean, resample = (
+            circuit_curve(bench, graph, others, ablation=ablation, sizes=sizes, seed=seed, progress=progress)
+            for ablation in ("mean", "resample")
+        )
+        return mean, resample
 
     def freeze(self, prompt: str | Prompt) -> Frozen:
         """The model as an affine map: patterns, norm scales, gates and soft-caps held as this prompt left them."""

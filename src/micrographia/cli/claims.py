@@ -45,6 +45,12 @@ def claims(
     new: Annotated[
         bool, Parameter(help="Write what was confirmed as a first GRAPH.circuit.toml, and test nothing.", negative="")
     ] = False,
+    audit: Annotated[
+        bool, Parameter(help="Measure how faithful the graph and its basis are, beside published figures.", negative="")
+    ] = False,
+    circuit_curve: Annotated[
+        bool, Parameter(help="Keep, and remove, nothing but the graph's strongest features.", negative="")
+    ] = False,
     anew: Annotated[bool, Parameter(help="Forget what was measured before.", negative="")] = False,
     top: Annotated[
         int, Parameter(validator=validators.Number(gte=1), help="How many parts of the graph are printed.")
@@ -60,6 +66,7 @@ def claims(
     The graph predicts by how much. Each part stands beside controls: steps of the same length, at the same places,
     along other features. ✓ confirmed, ✗ refuted, · untested. What is measured is kept in the graph's folder as it
     comes; the same command goes on from there. A file of claims, *.circuit.toml, is tested likewise.
+    --audit and --circuit-curve ask other questions of the same graph.
 
         micrographia trace "The capital of France is" --out paris
         micrographia test paris --seconds 120
@@ -67,6 +74,7 @@ def claims(
         micrographia test paris.circuit.toml
     """
     from micrographia.cli.circuits import is_circuit, run_circuit_file, write_first_circuit
+    from micrographia.cli.faithfulness import measure_faithfulness
     from micrographia.evidence.files import forget_evidence
     from micrographia.evidence.verdicts import MOST
     from micrographia.graph.files import load_graph
@@ -81,6 +89,9 @@ def claims(
         raise CallError(f"{plot} cannot be a picture: give the name of a file in a folder that is there.")
     found = load_graph(graph)
     scope = _opened(found, graph, basis, model_options)
+    if audit or circuit_curve:
+        measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=seed, json=json)
+        return
     if anew:
         forget_evidence(graph)
     with progress() as report:
@@ -91,7 +102,11 @@ def claims(
         write_plot(evidence, plot)
     if json:
         print_json(evidence_content(evidence))
-        return
+    else:
+        _print(scope, found, evidence, top, plot)
+
+
+def _print(scope: "Microscope", found: "Graph", evidence: "Evidence", top: int, plot: Path | None) -> None:
     from micrographia.report.verdicts import verdicts
 
     console = results()

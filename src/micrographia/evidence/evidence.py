@@ -10,7 +10,7 @@ from micrographia.evidence.claims import Claim, ClaimKind
 from micrographia.evidence.verdicts import Judgement, Verdict, judge
 from micrographia.graph.nodes import NodeId
 
-__all__ = ["Agreement", "Evidence", "Measured", "Tested"]
+__all__ = ["Agreement", "Evidence", "Measured", "Tested", "correlation", "ranks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +130,20 @@ def _agreement(predicted: Sequence[float], measured: Sequence[float]) -> Agreeme
     return Agreement(
         n=len(x),
         signs=float((np.sign(x) == np.sign(y)).mean()),
-        pearson=_correlation(x, y),
-        spearman=_correlation(_ranks(x), _ranks(y)),
+        pearson=correlation(x, y),
+        spearman=correlation(ranks(x), ranks(y)),
         slope=float(x @ y / (x @ x)) if x.any() else 0.0,
     )
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
     """0 where one of them does not vary."""
     x, y = x - x.mean(), y - y.mean()
     size = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / size if size else 0.0
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """Ties share their mean rank."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)

@@ -41,7 +41,7 @@ class Outcome:
     logits: Float[Tensor, "row d_vocab"]
     """At the position that was asked for."""
     read: Mapping[Layer, Float[Tensor, "row pos d_model"]]
-    """The normalised input of each MLP that was asked for and that anything could reach, from `start` on."""
+    """What was asked for of each layer that anything could reach, from `start` on: the normalised input of its MLP."""
     start: int
     """The first position that was run."""
 
@@ -54,15 +54,17 @@ def run_rows(
     *,
     position: int = -1,
     read: Iterable[int] = (),
+    point: Point = Point.MLP_IN,
 ) -> Outcome:
-    """Run interventions that were worked out for this mode; logits of one position, -1 being the last."""
+    """Run interventions that were worked out for this mode; logits of one position, -1 being the last. What is read of
+    layers is the normalised input of their MLP, if no other `point` is asked for."""
     if not rows:
         raise CallError("There is no intervention to run.")
     at = position % bench.n_positions
     layer, start = min(row.layer for row in rows), min(at, *(row.position for row in rows))
     editing = _Editing(bench, rows, mode, layer, start, at + 1)
     acts: dict[Layer, Tensor] = {}
-    readers = {Site(Point.MLP_IN, Layer(one)): [partial(_keep, acts, Layer(one))] for one in read if one >= layer}
+    readers = {Site(point, Layer(one)): [partial(_keep, acts, Layer(one))] for one in read if one >= layer}
     gate = Gate(Hooks(readers, editing.editors()))
     model = bench.model
     past = _prefix(bench, len(rows), layer, start)
