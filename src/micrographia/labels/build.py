@@ -26,7 +26,7 @@ from micrographia.labels.crowd import DENSE, Crowd
 from micrographia.labels.edits import remains
 from micrographia.labels.exam import Exam, Marks, least_of
 from micrographia.labels.halves import Halves
-from micrographia.labels.judging import AUC_LEAST, F1_LEAST, Judged, Tested, judged, would_pass
+from micrographia.labels.judging import AUC_LEAST, Judged, Tested, best_of, judged, passes_either, would_pass
 from micrographia.labels.label import Provenance
 from micrographia.labels.making import Made, Making
 from micrographia.labels.outputs import Causal, Outputs
@@ -57,7 +57,7 @@ class LabelConfig(BaseModel):
     """Windows of that half in which features are changed and tokens replaced."""
     places: int = Field(default=4, gt=0)
     """Places at which each feature is changed, and each rule tried."""
-    random: int = Field(default=300, ge=3)
+    random: int = Field(default=400, ge=3)
     """Random directions beside the features of each layer."""
     rate: float = Field(default=0.05, gt=0, lt=1)
     """Of false discoveries that are put up with."""
@@ -168,23 +168,26 @@ class _Stage:
         exam = Exam(crowd, walk.reading, self.vocabulary, c.seed)
         making = Making(crowd, work.atlas.text, walk.reading, self.vocabulary, self.null, c.rate)
         asked = [one for one in range(len(crowd)) if 0 < crowd.density[one] <= DENSE]
-        where = self._tested(crowd, exam, making, {one: making.where(one) for one in asked}, "f1")
+        where = self._tested(crowd, exam, making, {one: making.where(one, False) for one in asked}, "f1")
+        strong = self._tested(crowd, exam, making, {one: making.where(one, True) for one in asked}, "f1")
         near = self._tested(crowd, exam, making, {one: making.near(one) for one in asked}, "auc")
         outputs = Outputs.of(crowd, its, exam, walk, self.effects, c.seed)
         screened = _screened(crowd, outputs, c.rate)
         causal = Causal.of(crowd, outputs, exam, walk, self.effects, screened[: crowd.n_features], c.places, c.seed)
         speaks = judged(outputs, causal, screened, c.rate, crowd.n_features)
-        rules = {
-            one: made.rule
-            for one, made in enumerate(where.made[: crowd.n_features])
-            if made is not None and isinstance(made.rule, Where) and would_pass(where, one, F1_LEAST, "f1")
-        }
+        rules: dict[int, Where] = {}
+        for one in range(crowd.n_features):
+            made = best_of(where, strong, one).made[one]
+            if made is not None and isinstance(made.rule, Where) and passes_either(where, strong, one):
+                rules[one] = made.rule
         left = remains(rules, crowd, exam, walk, watch, self.vocabulary, c.places, c.seed)
         n = work.atlas.n_positions
-        return Judged(layer, crowd, exam, making, where, near, outputs, causal, speaks, left, n, self.vocabulary)
+        return Judged(
+            layer, crowd, exam, making, where, strong, near, outputs, causal, speaks, left, n, self.vocabulary
+        )
 
     def _tested(self, crowd: Crowd, exam: Exam, making: Making, rules: dict[int, Made | None], figure: str) -> Tested:
-        """Put rules to the test; the bar is what one random direction in a hundred reaches."""
+        """Put rules to the test; the bar is what the best of the random directions reaches."""
         size = len(crowd)
         marks: list[Marks | None] = [None] * size
         made = [rules.get(one) for one in range(size)]
@@ -203,10 +206,9 @@ class _Stage:
             shuffled[one] = exam.shuffled(one, strong, hits, others[others != one])
             top[one] = exam.top_token(one, strong, making.top(one))
         null = marks[crowd.null]
-        reached = np.sort([0.0 if each is None else float(getattr(each, figure)) for each in null])
-        bar = float(reached[-max(1, int(0.01 * (len(reached) + 1)))])
+        reached = np.array([0.0 if each is None else float(getattr(each, figure)) for each in null])
         random = float(np.mean([0.5 if each is None else each.auc for each in null]))
-        return Tested(made, marks, shuffled, top, bar, random)
+        return Tested(made, marks, shuffled, top, float(reached.max()), random)
 
 
 def _is_strong(made: Made | None) -> bool:
@@ -229,7 +231,7 @@ def _control(found: Judged) -> Control:
     """How the random directions fared that nothing was measured against."""
     crowd = found.crowd
     spare = range(crowd.null.stop, len(crowd))
-    reads = [one for one in spare if would_pass(found.where, one, F1_LEAST, "f1")]
+    reads = [one for one in spare if passes_either(found.where, found.strong, one)]
     speaks = [one for one in spare if found.speaks[one]]
     crosses = [one for one in spare if would_pass(found.near, one, AUC_LEAST, "auc")]
     return Control(len(spare), len(reads), len(speaks), len(set(crosses) - set(reads) - set(speaks)))

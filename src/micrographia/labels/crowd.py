@@ -44,9 +44,9 @@ class Crowd:
     """Of features over the whole atlas."""
     places: Int64[np.ndarray, "one example"]
     """A random sample of the places of each in the half that labels are made from; -1 behind the last."""
-    strong: Int64[np.ndarray, "one example"]
+    strong: Int64[np.ndarray, "one upper"]
     """The same of its strongest three tenths."""
-    top: Int64[np.ndarray, "one example"]
+    top: Int64[np.ndarray, "one best"]
     """The strongest of all, in order."""
     writes: Float[Tensor, "one d_model"]
 
@@ -84,7 +84,7 @@ class Crowd:
     @property
     def null(self) -> slice:
         """The random directions that features are held against; the others are held against them too."""
-        return slice(self.n_features, self.n_features + -(-2 * self.n_random // 3))
+        return slice(self.n_features, self.n_features + -(-3 * self.n_random // 4))
 
     def entries(self, one: int) -> slice:
         return slice(int(self.start[one]), int(self.start[one + 1]))
@@ -194,9 +194,7 @@ def _without_twins(places: Int64[np.ndarray, "feature example"]) -> Int64[np.nda
     return ordered
 
 
-def _stacked(
-    known: Int64[np.ndarray, "feature example"], more: list[Int64[np.ndarray, " some"]]
-) -> Int64[np.ndarray, "one example"]:
+def _stacked(known: Int64[np.ndarray, "feature few"], more: list[np.ndarray]) -> Int64[np.ndarray, "one example"]:
     width = max(known.shape[1], *(len(each) for each in more), 1)
     found = np.full((len(known) + len(more), width), -1, dtype=np.int64)
     found[: len(known), : known.shape[1]] = known

@@ -142,7 +142,7 @@ def _auc(on: np.ndarray, off: np.ndarray) -> np.ndarray:
     """How often a place with the one scores is above one with the other, by how many have each score; equals count
     half."""
     below = np.cumsum(off, axis=-1) - off
-    return (on * (below + off / 2)).sum(-1) / np.maximum(on.sum(-1) * off.sum(-1), 1e-12)
+    return np.asarray((on * (below + off / 2)).sum(-1) / np.maximum(on.sum(-1) * off.sum(-1), 1e-12))
 
 
 def least_of(rule: Rule) -> int:

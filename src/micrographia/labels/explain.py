@@ -54,7 +54,7 @@ def _held(held: Held) -> Iterator[str]:
         f"  In {held.documents} unseen documents: it holds at {held.recall:.0%} of {held.n} places where the feature "
         f"is active; where it holds, the feature is active at {held.precision:.0%} (of all places, at {held.base:.2%})."
     )
-    yield f"  F1 {_short(held.f1)}; bar, which one random direction in a hundred reaches: {_short(held.bar)}."
+    yield f"  F1 {_short(held.f1)}; the best of the random directions reaches {_short(held.bar)}."
     if held.hard is not None:
         yield f"  Against places on the same tokens where it is off: {_short(held.hard)}."
     tenths = " ".join("–" if each is None else f"{each:.0%}" for each in held.deciles)

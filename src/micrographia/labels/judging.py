@@ -1,7 +1,7 @@
 """From everything measured of a layer's crowd to a kind and a name for each, or none.
 
 *Input*: a rule about tokens up to the place says where the feature is active, in unseen documents, better than the
-rules of all but one in a hundred random directions do, and minimal pairs bear it out. *Output*: it writes words more
+rules of some three hundred random directions do, and minimal pairs bear it out. *Output*: it writes words more
 pointedly than random directions, those words come more often where it is active than elsewhere, and taking it out and
 doubling it moves them, down and up, further than random directions move theirs. *Both*: both. *Cross*: neither, but
 words around the place say where it is active. *Dense*: active at more than a tenth of all places; *dead*: at none.
@@ -25,7 +25,7 @@ from micrographia.labels.outputs import Causal, Outputs
 from micrographia.labels.shares import OFFSETS
 from micrographia.labels.vocabulary import CLASSES, Vocabulary
 
-__all__ = ["F1_LEAST", "Judged", "Tested", "judged", "would_pass"]
+__all__ = ["AUC_LEAST", "F1_LEAST", "Judged", "Tested", "best_of", "judged", "passes_either", "would_pass"]
 
 F1_LEAST = 0.4
 """The F1 that a rule about tokens needs, whatever random directions reach."""
@@ -43,6 +43,7 @@ class Tested:
     shuffled: Float64[np.ndarray, " one"]
     top_token: Float64[np.ndarray, " one"]
     bar: float
+    """What the best of the random directions reaches."""
     random: float
 
 
@@ -56,6 +57,8 @@ class Judged:
     exam: Exam
     making: Making
     where: Tested
+    strong: Tested
+    """Rules about its strongest three tenths alone."""
     near: Tested
     outputs: Outputs
     causal: Causal
@@ -90,13 +93,14 @@ class Judged:
 
     def _reads(self, one: int) -> tuple[bool, tuple[str, str] | None]:
         """Whether the claim about the input holds; else which label failed, and why."""
-        made, marks = self.where.made[one], self.where.marks[one]
+        tested = best_of(self.where, self.strong, one)
+        made, marks = tested.made[one], tested.marks[one]
         if made is None or marks is None:
             return False, None
-        text = made.rule.words(self.vocabulary)
-        bar = max(self.where.bar, F1_LEAST)
-        if marks.f1 < bar:
-            said = f"its F1 in unseen documents is {marks.f1:.2f}, and {bar:.2f} is needed"
+        text = _text(made, self.vocabulary)
+        bar = max(tested.bar, F1_LEAST)
+        if not would_pass(tested, one, F1_LEAST, "f1"):
+            said = f"its F1 in unseen documents is {marks.f1:.2f}, and more than {bar:.2f} is needed"
             return False, (text, f"The label “{text}” was withdrawn: {said}.")
         left = self.remains.get(one)
         if left is None:
@@ -113,10 +117,10 @@ class Judged:
         if made is None or marks is None:
             return False, None
         bar = max(self.near.bar, AUC_LEAST)
-        if marks.auc >= bar and marks.low > self.near.random:
+        if would_pass(self.near, one, AUC_LEAST, "auc") and marks.low > self.near.random:
             return True, None
         text = made.rule.words(self.vocabulary)
-        said = f"it ranks places at {marks.auc:.2f} in unseen documents, and {bar:.2f} is needed"
+        said = f"it ranks places at {marks.auc:.2f} in unseen documents, and more than {bar:.2f} is needed"
         return False, (text, f"The label “{text}” was withdrawn: {said}.")
 
     def _silent(self, one: int) -> str:
@@ -128,10 +132,10 @@ class Judged:
 
     def _named(self, one: int, reads: bool, speaks: bool, failed: tuple[str, str] | None, evidence: Evidence) -> Label:
         say = f"say {self.vocabulary.words(self.outputs.tokens[one, :3].tolist())}"
-        made = self.where.made[one]
+        tested = best_of(self.where, self.strong, one)
+        made = tested.made[one]
         if reads and made is not None:
-            held = self._held(one, self.where)
-            text = made.rule.words(self.vocabulary) + (", when strong" if made.strong else "")
+            held, text = self._held(one, tested), _text(made, self.vocabulary)
             whole = evidence.model_copy(update={"rule": str(made.rule), "strong": made.strong, "held": held})
             kind: Kind = "both" if speaks else "input"
             why = "A rule about the text says where it is active, in unseen documents, and edits bear it out."
@@ -155,9 +159,10 @@ class Judged:
         return self._label(one, "cross", text, why, held.auc, (held.low, held.high), nulls, whole)
 
     def _none(self, one: int, kind: Kind, why: str, evidence: Evidence) -> Label:
-        if evidence.held is None and kind == "obscure" and self.where.marks[one] is not None:
-            made = self.where.made[one]
-            update = {"held": self._held(one, self.where), "rule": None if made is None else str(made.rule)}
+        tested = best_of(self.where, self.strong, one)
+        made = tested.made[one]
+        if kind == "obscure" and made is not None and tested.marks[one] is not None:
+            update = {"held": self._held(one, tested), "rule": str(made.rule), "strong": made.strong}
             evidence = evidence.model_copy(update=update)
         return self._label(one, kind, None, why, None, None, None, evidence)
 
@@ -257,7 +262,28 @@ def judged(
 def would_pass(tested: Tested, one: int, least: float, figure: str) -> bool:
     """Whether a random direction's rule would have been believed."""
     marks = tested.marks[one]
-    return marks is not None and getattr(marks, figure) >= max(tested.bar, least)
+    if marks is None:
+        return False
+    figures: float = getattr(marks, figure)
+    return figures > tested.bar and figures >= least
+
+
+def best_of(where: Tested, strong: Tested, one: int) -> Tested:
+    """The claim about all activations if it passes, else the one about the strongest if that does, else the better."""
+    for tested in (where, strong):
+        if would_pass(tested, one, F1_LEAST, "f1"):
+            return tested
+    first, second = where.marks[one], strong.marks[one]
+    return strong if first is None and second is not None else where
+
+
+def passes_either(where: Tested, strong: Tested, one: int) -> bool:
+    """Whether one of the two claims about the input would be believed, but for edits."""
+    return any(would_pass(tested, one, F1_LEAST, "f1") for tested in (where, strong))
+
+
+def _text(made: Made, vocabulary: Vocabulary) -> str:
+    return made.rule.words(vocabulary) + (", when strong" if made.strong else "")
 
 
 def _cut(p: Float64[np.ndarray, " tried"], rate: float) -> float:

@@ -111,7 +111,7 @@ class Held(_Record):
     random: float
     """The mean of `auc` for random directions, with rules made in the same way."""
     bar: float
-    """What one random direction in a hundred reaches: in F1 with a rule about tokens at a distance, in `auc` with one
+    """What the best of the random directions reaches: in F1 with a rule about tokens at a distance, in `auc` with one
     about words around."""
     top_token: float
     """`auc` of the commonest token among its strongest places, as a rule."""

@@ -86,51 +86,9 @@ class Making:
         self.cut = float(p[fallen].max()) if fallen.any() else 0.0
         """The largest p-value that is beyond chance, among all features, distances, tokens and classes of the layer."""
 
-    def where(self, one: int) -> Made | None:
-        """The best rule about tokens at one or two distances up to the place itself, if any is beyond chance."""
-        found = [self._best(one, strong) for strong in (False, True)]
-        every, strong = found
-        if every is None or (strong is not None and strong.f1 > every.f1 + 0.15):
-            return strong
-        return every
-
-    def near(self, one: int) -> Made | None:
-        """Words that stand around the place more often than around any; None if too few do."""
-        tokens = np.stack([self.every.tokens[offset][one] for offset in range(-REACH, REACH + 1)], 1)
-        tokens = tokens[self.every.tokens[0][one] >= 0]
-        n = len(tokens)
-        if n < 2 * _LEAST:
-            return None
-        rows = [np.unique(row[row >= 0]) for row in tokens]
-        found, count = np.unique(np.concatenate(rows), return_counts=True)
-        usual = 1 - (1 - self._vocabulary.frequency[found]) ** (2 * REACH + 1)
-        odds = np.log((count + 0.5) / (n - count + 0.5)) - np.log(usual / (1 - usual))
-        z = odds / np.sqrt(1 / (count + 0.5) + 1 / (n - count + 0.5))
-        documents = self._documents[one][self.every.tokens[0][one] >= 0]
-        good = [
-            int(found[i])
-            for i in np.argsort(-z, kind="stable")[: 2 * _WORDS]
-            if z[i] >= _Z and count[i] >= _LEAST and len(set(documents[(tokens == found[i]).any(1)])) >= _LEAST
-        ][:_WORDS]
-        if len(good) < 2:
-            return None
-        scores = Near(tuple(good), 1).score(lambda offset: tokens[:, offset + REACH], self._vocabulary)
-        elsewhere = Near(tuple(good), 1).score(self._fit, self._vocabulary)
-        youden = [float((scores >= k).mean() - (elsewhere >= k).mean()) for k in (1, 2, 3)]
-        best = int(np.argmax(youden))
-        return Made(Near(tuple(good), best + 1), False, youden[best]) if youden[best] > 0.2 else None
-
-    def beyond(self, one: int) -> bool:
-        """Whether anything around its places is beyond chance."""
-        return any((p[one] <= self.cut).any() for its in (self.every, self.strong) for p in (its.p_token, its.p_kind))
-
-    def top(self, one: int) -> Int64[np.ndarray, " example"]:
-        """The tokens of its strongest places, in order."""
-        return around(self._text, self._crowd.top[one], 0)
-
-    # ------------------------------------------------------------ parts
-
-    def _best(self, one: int, strong: bool) -> Made | None:
+    def where(self, one: int, strong: bool) -> Made | None:
+        """The best rule about tokens at one or two distances up to the place itself, if any is beyond chance; of all
+        its activations, or of its strongest three tenths."""
         singles = [
             (condition, self._f1(one, Where((condition,)), strong)) for condition in self._conditions(one, strong)
         ]
@@ -152,6 +110,43 @@ class Making:
                 if value > made.f1 + 0.05:
                     made = Made(pair, strong, value)
         return made
+
+    def near(self, one: int) -> Made | None:
+        """Words that stand around the place more often than around any; None if too few do."""
+        offsets = [offset for offset in range(-REACH, REACH + 1) if offset]
+        tokens = np.stack([self.every.tokens[offset][one] for offset in offsets], 1)
+        tokens = tokens[self.every.tokens[0][one] >= 0]
+        n = len(tokens)
+        if n < 2 * _LEAST:
+            return None
+        rows = [np.unique(row[row >= 0]) for row in tokens]
+        found, count = np.unique(np.concatenate(rows), return_counts=True)
+        usual = 1 - (1 - self._vocabulary.frequency[found]) ** len(offsets)
+        odds = np.log((count + 0.5) / (n - count + 0.5)) - np.log(usual / (1 - usual))
+        z = odds / np.sqrt(1 / (count + 0.5) + 1 / (n - count + 0.5))
+        documents = self._documents[one][self.every.tokens[0][one] >= 0]
+        good = [
+            int(found[i])
+            for i in np.argsort(-z, kind="stable")[: 2 * _WORDS]
+            if z[i] >= _Z and count[i] >= _LEAST and len(set(documents[(tokens == found[i]).any(1)])) >= _LEAST
+        ][:_WORDS]
+        if len(good) < 2:
+            return None
+        scores = Near(tuple(good), 1).score(lambda offset: tokens[:, offsets.index(offset)], self._vocabulary)
+        elsewhere = Near(tuple(good), 1).score(self._fit, self._vocabulary)
+        youden = [float((scores >= k).mean() - (elsewhere >= k).mean()) for k in (1, 2, 3)]
+        best = int(np.argmax(youden))
+        return Made(Near(tuple(good), best + 1), False, youden[best]) if youden[best] > 0.2 else None
+
+    def beyond(self, one: int) -> bool:
+        """Whether anything around its places is beyond chance."""
+        return any((p[one] <= self.cut).any() for its in (self.every, self.strong) for p in (its.p_token, its.p_kind))
+
+    def top(self, one: int) -> Int64[np.ndarray, " example"]:
+        """The tokens of its strongest places, in order."""
+        return around(self._text, self._crowd.top[one], 0)
+
+    # ------------------------------------------------------------ parts
 
     def _conditions(self, one: int, strong: bool) -> Iterator[Condition]:
         its = self.strong if strong else self.every

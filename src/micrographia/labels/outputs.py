@@ -75,9 +75,9 @@ class Causal:
     ablated: Float64[np.ndarray, " one"]
     boosted: Float64[np.ndarray, " one"]
     per_length: Float64[np.ndarray, " one"]
-    """Half the difference, for a step of length one."""
+    """Half the difference, for a step as long as the final norm's scale."""
     length: Float64[np.ndarray, " one"]
-    """The mean length of its steps."""
+    """The mean length of its steps, in that measure."""
     auc: Float64[np.ndarray, " one"]
     low: Float64[np.ndarray, " one"]
     high: Float64[np.ndarray, " one"]
@@ -112,7 +112,9 @@ class Causal:
         pointing = _pointing(effects, outputs.tokens)[torch.from_numpy(who)]
         at = [_logits(walk, x, pointing) for x in (clean, boosted, ablated)]
         up, down = at[1] - at[0], at[2] - at[0]
-        return _judged(crowd, who, up, down, step, chance)
+        # A step moves logits by its length over the norm's scale, which differs from place to place.
+        worth = step / _scale(walk, clean).double().cpu().numpy()
+        return _judged(crowd, who, up, down, worth, chance)
 
 
 def _places(
@@ -151,12 +153,15 @@ def _pointing(effects: Effects, tokens: Int64[np.ndarray, "one said"]) -> Float[
 def _logits(
     walk: Walk, residual: Float[Tensor, "job d_model"], pointing: Float[Tensor, "job d_model"]
 ) -> Float64[np.ndarray, " job"]:
-    norm = walk.model.weights.final_norm
-    x = residual.float()
+    return ((residual.float() * pointing).sum(-1) / _scale(walk, residual)).double().cpu().numpy()
+
+
+def _scale(walk: Walk, residual: Float[Tensor, "job d_model"]) -> Float[Tensor, " job"]:
+    """What the final norm divides by. What is read of a centred residual is centred itself: only this must be."""
+    norm, x = walk.model.weights.final_norm, residual.float()
     if norm.centred:
         x = x - x.mean(-1, keepdim=True)
-    scale = (x.square().mean(-1) + norm.eps).sqrt()
-    return ((x * pointing).sum(-1) / scale).double().cpu().numpy()
+    return (x.square().mean(-1) + norm.eps).sqrt()
 
 
 def _judged(

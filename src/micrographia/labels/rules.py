@@ -92,9 +92,9 @@ class Near:
         return f"near={','.join(map(str, self.tokens))} x{self.least}"
 
     def score(self, tokens: Tokens, vocabulary: Vocabulary) -> Int64[np.ndarray, " place"]:
-        """How many of them stand there."""
+        """How many of them stand there; the place itself does not count."""
         table = Condition(0, self.tokens).table(vocabulary).astype(np.int64)
-        return np.sum([table[tokens(offset)] for offset in range(-REACH, REACH + 1)], axis=0)
+        return np.sum([table[tokens(offset)] for offset in range(-REACH, REACH + 1) if offset], axis=0)
 
     def words(self, vocabulary: Vocabulary) -> str:
         return f"near {vocabulary.words(self.tokens, most=5)}"

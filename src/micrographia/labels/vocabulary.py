@@ -41,6 +41,7 @@ def _suffix(end: str) -> Callable[[str], bool]:
 CLASSES: Mapping[str, Callable[[str], bool]] = {
     "a digit": lambda piece: _word(piece).isdecimal(),
     "a mark of punctuation": lambda piece: bool(_word(piece)) and not any(c.isalnum() for c in _word(piece)),
+    "a part of a character": lambda piece: "\ufffd" in piece,
     "a line break": lambda piece: "\n" in piece and not piece.strip(),
     "blank space": lambda piece: bool(piece) and not piece.strip() and "\n" not in piece,
     "a capitalised word": lambda piece: piece[:1] == " " and _word(piece).isalpha() and _word(piece).istitle(),
@@ -73,6 +74,8 @@ class Vocabulary:
     """Tokens of the text, to compare others with."""
     nearness: dict[int, float]
     """How near a token's kin is, as far as anybody asked."""
+    odd: Mapping[int, str]
+    """How tokens are shown that are a part of a character."""
     spaced: bool
     """Whether a word's first token begins with a space."""
 
@@ -88,8 +91,9 @@ class Vocabulary:
         embed = embed - frequency.astype(np.float32) @ embed
         directions = embed / np.maximum(np.sqrt((embed**2).sum(1, keepdims=True)), 1e-12)
         sample = np.random.default_rng(seed).permutation(np.flatnonzero(counts))[:_SAMPLE]
+        odd = {token: model.tokenizer.piece(token) for token in range(known) if "\ufffd" in texts[token]}
         spaced = sum(text[:1] == " " for text in texts) > len(texts) / 10
-        return Vocabulary(texts, frequency, members, directions, sample, {}, spaced)
+        return Vocabulary(texts, frequency, members, directions, sample, {}, odd, spaced)
 
     def kin(self, token: int, others: Int64[np.ndarray, " other"]) -> Bool[np.ndarray, " other"]:
         """Which of some tokens are kin to one."""
@@ -120,10 +124,15 @@ class Vocabulary:
         if not text.strip():
             return text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "(nothing)"
         word = "".join(c if c.isprintable() else "�" for c in text.strip())
+        if "\ufffd" in text:
+            return self.odd[token]
         inside = self.spaced and text[:1] == word[0] and word.isascii() and word.isalpha() and word.islower()
         return f"…{word}" if inside else word
 
 
 def _stem(text: str) -> str:
+    """What tokens that differ only in form share; nothing for those that are a part of a character."""
+    if "\ufffd" in text:
+        return ""
     word = text.strip().casefold()
     return word[:-1] if len(word) > 3 and word.endswith("s") else word
