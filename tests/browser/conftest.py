@@ -51,6 +51,14 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dic
 
 
 @pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser that knows nothing of other tests."""
+    made = browser.new_context(viewport={"width": 1280, "height": 860})
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def seen(context: BrowserContext) -> Iterator[Page]:
     """A page; at the end of the test nothing has come from elsewhere and nothing has gone wrong in it."""
     from playwright.sync_api import expect

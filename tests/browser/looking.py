@@ -9,12 +9,10 @@ from playwright.sync_api import Page
 
 __all__ = ["axe", "state", "until"]
 
-AXE = Path(__file__).parents[2] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 
-
-def axe(page: Page) -> list[str]:
+def axe(page: Page, modules: Path) -> list[str]:
     """What of the page breaks WCAG 2.1 AA, each with where it does."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    page.evaluate((modules / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
     rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
     found = page.evaluate("rules => axe.run(document, rules)", rules)
     return [f"{each['id']}: {each['nodes'][0]['html'][:160]}" for each in found["violations"]]

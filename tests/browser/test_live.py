@@ -234,7 +234,7 @@ def test_a_server_that_ends_and_begins_anew_is_noticed_and_the_view_stays(
 # ---------------------------------------------------------------- attention, comparison
 
 
-def test_the_attention_page_sorts_all_heads_and_shows_one(opened: Page, looking) -> None:
+def test_the_attention_page_sorts_all_heads_and_shows_one(opened: Page, looking, modules: Path) -> None:
     go_to_graph(opened)
     opened.get_by_role("link", name="Attention").click()
     heads = opened.locator("[data-head]")
@@ -252,7 +252,7 @@ def test_the_attention_page_sorts_all_heads_and_shows_one(opened: Page, looking)
     assert opened.url.endswith(f"#{layer}.{head}")
     opened.reload()
     expect(opened.get_by_role("heading", name=f"Layer {layer}, head {head}")).to_be_visible()
-    assert axe(opened) == []
+    assert axe(opened, modules) == []
 
 
 def test_the_heads_that_carry_an_edge_add_up_to_it(opened: Page, shelf_folder: Path) -> None:
@@ -267,7 +267,7 @@ def test_the_heads_that_carry_an_edge_add_up_to_it(opened: Page, shelf_folder: P
     assert sum(value for name, value in shares.items() if name != "edge") == pytest.approx(100.0, abs=1.0)
 
 
-def test_two_graphs_stand_side_by_side_with_their_differences(opened: Page, shelf_folder: Path) -> None:
+def test_two_graphs_stand_side_by_side_with_their_differences(opened: Page, shelf_folder: Path, modules: Path) -> None:
     opened.locator(".graph-row", has_text=PROMPT).get_by_role("button", name="compare with").click()
     opened.locator(".graph-row", has_text=SECOND).get_by_role("link", name="compare").click()
     one, two = load_graph(shelf_folder / "first"), load_graph(shelf_folder / "more" / "second")
@@ -283,23 +283,23 @@ def test_two_graphs_stand_side_by_side_with_their_differences(opened: Page, shel
         shown = int(halves.nth(number).get_attribute("data-own-nodes"))
         assert own <= shown <= own + len(mine.prompt) + mine.n_layers + 1
     expect(opened.get_by_role("heading", name="What differs most")).to_be_visible()
-    assert axe(opened) == []
+    assert axe(opened, modules) == []
 
 
 # ---------------------------------------------------------------- for everybody
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_live_pages_can_be_used_by_everybody(opened: Page, scheme: str) -> None:
+def test_the_live_pages_can_be_used_by_everybody(opened: Page, scheme: str, modules: Path) -> None:
     opened.emulate_media(color_scheme=scheme)
-    assert axe(opened) == []
+    assert axe(opened, modules) == []
     opened.get_by_role("button", name="Trace a prompt").click()
-    assert axe(opened) == []
+    assert axe(opened, modules) == []
     opened.keyboard.press("Escape")
     go_to_graph(opened)
-    assert axe(opened) == []
+    assert axe(opened, modules) == []
     opened.get_by_role("button", name="Claims").click()
-    assert axe(opened) == []
+    assert axe(opened, modules) == []
 
 
 def test_hostile_texts_are_only_texts(seen: Page, shelf_folder: Path, looking, desk: Desk, served: Listener) -> None:

@@ -71,7 +71,7 @@ def test_only_the_pages_own_script_may_run_and_nothing_is_fetched() -> None:
     digest = base64.b64encode(hashlib.sha256(read.scripts["code"].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in read.policy
     assert read.policy.startswith("default-src 'none'")
-    assert sorted(read.scripts) == ["code", "graph-columns", "graph-document"]
+    assert sorted(read.scripts) == ["code", "graph-columns", "graph-document", "graph-features"]
     assert read.handlers == []
     assert [link for link in read.fetched if not link.startswith("#")] == []
     assert set(read.tags) & {"iframe", "object", "embed", "link", "base", "form"} == set()

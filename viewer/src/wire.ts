@@ -178,6 +178,11 @@ export interface FeatureRow {
   readonly promoted: readonly string[];
 }
 
+/** Features by `layer.index`. */
+export interface FeaturesDocument {
+  readonly features: { readonly [name: string]: FeatureDocument };
+}
+
 /** A graph, but for its columns. `labels` are by node name, `features` by `layer.index`. */
 export interface GraphDocument {
   readonly schema_version: 1;

@@ -58,9 +58,7 @@ def trace(
     ] = None,
     test: Annotated[
         float | None,
-        Parameter(
-            validator=validators.Number(gt=0), help="Then test its claims on the real model, so many seconds."
-        ),
+        Parameter(validator=validators.Number(gt=0), help="Then test its claims on the real model, so many seconds."),
     ] = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     target_options: TargetOptions = TargetOptions(),
@@ -94,8 +92,10 @@ def trace(
             progress=report,
         )
     answers = scope.answers(tokens, position=asked.position)
-    written = _written(found, out, html, graph_json)
+    if out is not None:
+        found.save(out)
     evidence = None if test is None else _tested(scope, found, test, out)
+    written = _written(scope, found, evidence, out, html, graph_json)
     if json:
         from micrographia.report.content import content_of
 
@@ -204,17 +204,23 @@ def _check_destinations(out: Path | None, *files: Path | None) -> None:
             ) from error
 
 
-def _written(found: "Graph", out: Path | None, html: Path | None, graph_json: Path | None) -> dict[str, str]:
-    """Write what was asked for, each whole or not at all."""
+def _written(
+    scope: "Microscope",
+    found: "Graph",
+    evidence: "Evidence | None",
+    out: Path | None,
+    html: Path | None,
+    graph_json: Path | None,
+) -> dict[str, str]:
+    """Write what was asked for beside the folder, each whole or not at all."""
     from micrographia.graph.exchange import write_graph_json
     from micrographia.report.page import write_page
+    from micrographia.report.wire.features import features_of
 
-    written: dict[str, str] = {}
-    if out is not None:
-        found.save(out)
-        written["graph"] = str(out)
+    written = {} if out is None else {"graph": str(out)}
     if html is not None:
-        write_page(found, html)
+        features = {} if scope.atlas is None else features_of(found, scope.atlas, scope.model.tokenizer.piece)
+        write_page(found, html, evidence=evidence, features=features)
         written["html"] = str(html)
     if graph_json is not None:
         write_graph_json(found, graph_json)

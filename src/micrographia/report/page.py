@@ -1,7 +1,8 @@
 """A graph as one HTML file with the whole page in it: it opens anywhere, offline, and asks nobody for anything.
 
-The graph's columns are compressed inside; a policy in the file lets only the page's own script run, by its hash. Where
-no script may run, the file shows the same graph as pictures and tables. The same graph gives the same bytes.
+The graph's columns, and what an atlas knows of its features, are compressed inside; a policy in the file lets only the
+page's own script run, by its hash. Where no script may run, the file shows the same graph as pictures and tables. The
+same graph gives the same bytes.
 """
 
 import base64
@@ -17,7 +18,7 @@ from micrographia.evidence.evidence import Evidence
 from micrographia.graph.graph import Graph
 from micrographia.report.still import still
 from micrographia.report.wire.documents import packed
-from micrographia.report.wire.records import FeatureDocument, LabelRecord, wire_json
+from micrographia.report.wire.records import FeatureDocument, FeaturesDocument, LabelRecord, wire_json
 from micrographia.report.words import shortened
 from micrographia.store import atomic_file
 
@@ -50,7 +51,8 @@ def page(
 ) -> str:
     """The whole file. `features` are what an atlas knows of the graph's, by `layer.index`."""
     found = packed(graph, evidence=evidence, labels=labels, features=features)
-    columns = base64.b64encode(gzip.compress(found.columns, 9, mtime=0)).decode("ascii")
+    apart = FeaturesDocument(features=found.document.features)
+    told = found.document.model_copy(update={"features": {}})
     script, style = _web("app.js"), _web("app.css")
     policy = (
         f"default-src 'none'; script-src {_hashed(script)}; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -63,8 +65,9 @@ def page(
         '<meta name="referrer" content="no-referrer">'
         f"<title>{escape(shortened(graph.prompt.text, 80))}</title>\n<style>{style}</style></head>\n<body>"
         f'<div id="app"></div>\n<noscript>{_still(graph)}</noscript>\n'
-        f'<script type="application/json" id="graph-document">{_inside(wire_json(found.document))}</script>\n'
-        f'<script type="application/octet-stream" id="graph-columns">{columns}</script>\n'
+        f'<script type="application/json" id="graph-document">{_inside(wire_json(told))}</script>\n'
+        f'<script type="application/octet-stream" id="graph-columns">{_pressed(found.columns)}</script>\n'
+        f'<script type="application/octet-stream" id="graph-features">{_pressed(wire_json(apart))}</script>\n'
         f"<script>{script}</script>\n</body></html>\n"
     )
 
@@ -75,6 +78,11 @@ def _still(graph: Graph) -> str:
     if len(text) <= _STILL:
         return text
     return "<p>This page needs its own script, which this browser does not run. It fetches nothing.</p>"
+
+
+def _pressed(content: bytes) -> str:
+    """Compressed, in letters."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")
 
 
 def _inside(content: bytes) -> str:

@@ -113,7 +113,9 @@ export interface Spot {
 
 /** The height that so many boxes of a size need in a width. */
 export function heightFor(count: number, width: number, size: readonly [number, number]): number {
-  return (Math.ceil(count / perRow(width, size)) + 2) * (size[1] + GAP);
+  const each = perRow(width, size);
+  const inner = each < TOKENS ? count : Math.max(count - TOKENS - TARGETS, 0);
+  return (Math.ceil(inner / each) + 2) * (size[1] + GAP);
 }
 
 const GAP = 12;
@@ -127,7 +129,7 @@ export function spread(boxes: readonly Box[], room: readonly [number, number], s
   const [w, h] = room;
   const [bw, bh] = size;
   const nRows = Math.max(Math.floor(h / (bh + GAP)), 1);
-  const most = Math.max(perRow(w, size), Math.ceil(boxes.length / Math.max(nRows - 2, 1)));
+  const most = Math.max(perRow(w, size), Math.ceil(boxes.length / nRows));
   const rows: number[][] = Array.from({ length: nRows }, () => []);
   const downwards = boxes.map((_, i) => i).sort((a, b) => boxes[b]!.y - boxes[a]!.y || boxes[b]!.x - boxes[a]!.x);
   for (const i of downwards) {

@@ -95,6 +95,9 @@ export class Scene {
   /** Edges that were stroked so far, again and again: while one moves about, none are. */
   strokes = 0;
   isDone = false;
+  /** When the first picture stood there, and when it had every edge, in milliseconds since the page was opened. */
+  firstPicture = 0;
+  lastEdge = 0;
   whenDone: (() => void) | null = null;
   /** Told of each new camera, so that two scenes can be moved as one. */
   whenLooking: ((camera: Camera) => void) | null = null;
@@ -277,10 +280,12 @@ export class Scene {
       if (faint.length) canvas.putImageData(raster.image(theme), 0, 0);
       this.drawnEdges = order.length;
       this.isDone = true;
+      this.lastEdge ||= performance.now();
       this.whenDone?.();
     };
     const go = (): void => {
       if (run !== this.#run) return;
+      if (next >= strong.length) this.firstPicture ||= performance.now();
       if (next < strong.length) {
         const end = Math.min(next + STROKES_AT_ONCE, strong.length);
         for (; next < end; next++) this.#stroke(context, strong[next]!, most, 1);

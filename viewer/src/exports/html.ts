@@ -16,6 +16,9 @@ export function singleFile(view: View): Blob {
   state.textContent = written(view);
   app?.after(state);
   for (const stray of copy.querySelectorAll("body > a[download], body > textarea")) stray.remove();
+  // A reader puts what stands behind the body's end into the body, each time it is opened.
+  const body = copy.querySelector("body");
+  while (body?.lastChild instanceof Text && !body.lastChild.data.trim()) body.lastChild.remove();
   return new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], { type: "text/html;charset=utf-8" });
 }
 

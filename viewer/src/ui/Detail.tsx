@@ -302,7 +302,7 @@ function Examples({ all, largest }: { all: readonly ExampleRecord[]; largest: nu
               <span
                 key={t}
                 class={t === one.at ? "peak" : undefined}
-                style={strength > 0 ? { "--tint": `${Math.round(70 * strength)}%` } : undefined}
+                style={strength > 0 ? { "--tint": `${Math.round(42 * strength)}%` } : undefined}
                 title={strength > 0 ? significant(one.activations[t] ?? 0) : undefined}
               >
                 {spoken(token)}

@@ -103,14 +103,15 @@ function BoxMark(props: { graph: Graph; box: Box; spot: Spot; width: number; spa
   const verdict = verdicts.size === 1 ? [...verdicts][0] : null;
   const share = box.nodes.reduce((sum, node) => sum + graph.nodes.influence[node]!, 0);
   const isChosen = box.nodes.every((node) => selected.value.includes(node));
-  const words = `${name}${box.nodes.length > 1 ? `, ${box.nodes.length} nodes` : ""}${kind === "target" ? "" : `, influence ${percent(share)}`}${verdict ? `, ${verdict}` : ""}${held ? `. ${held.reason}` : ""}`;
+  const shown = short(name, Math.floor((width - (box.nodes.length > 1 ? 52 : 26)) / 6.8));
+  const words = `${shown}${box.nodes.length > 1 ? ` ×${box.nodes.length}` : ""}${shown === inert(name) ? "" : `, ${name}`}${kind === "target" ? "" : `, influence ${percent(share)}`}${verdict ? `, ${verdict}` : ""}${held ? `. ${held.reason}` : ""}`;
   const choose = (add: boolean): void => (box.nodes.length > 1 && !add ? selectAll(box.nodes) : box.nodes.length > 1 ? selectAll([...new Set([...selected.value, ...box.nodes])]) : select(first, add));
   return (
     <g
       class={`box k-${kind} ${held ? "is-group" : ""} ${isChosen ? "chosen" : ""} ${pinned.value.has(first) ? "is-pinned" : ""}`}
       transform={`translate(${spot.x - width / 2} ${spot.y - SIZE[1] / 2})`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={inert(words)}
       aria-pressed={isChosen}
       data-box={box.key}
@@ -148,15 +149,15 @@ function BoxMark(props: { graph: Graph; box: Box; spot: Spot; width: number; spa
       {box.nodes.length > 1 && <rect class="behind" x={3} y={3} width={width} height={SIZE[1]} rx={6} />}
       <rect width={width} height={SIZE[1]} rx={6} />
       <text x={8} y={SIZE[1] / 2 + 1}>
-        <tspan class={`glyph k-${kind}`}>{GLYPHS[kind]}</tspan> {short(name, Math.floor((width - (box.nodes.length > 1 ? 52 : 26)) / 6.8))}
+        <tspan class={`glyph k-${kind}`} aria-hidden="true">{GLYPHS[kind]}</tspan> {shown}
       </text>
       {box.nodes.length > 1 && (
-        <text class="many" x={width - 6} y={SIZE[1] / 2 + 1}>
+        <text class="many" aria-hidden="true" x={width - 6} y={SIZE[1] / 2 + 1}>
           ×{box.nodes.length}
         </text>
       )}
       {verdict && (
-        <text class={`mark v-${verdict}`} x={width - 2} y={2}>
+        <text class={`mark v-${verdict}`} aria-hidden="true" x={width - 2} y={2}>
           {MARKS[verdict]}
         </text>
       )}

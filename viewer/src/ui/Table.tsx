@@ -50,7 +50,7 @@ export function Table({ graph }: { graph: Graph }) {
       <header>
         <div class="set" role="group" aria-label="Rows">
           {(["nodes", "edges"] as const).map((each) => (
-            <button type="button" class="toggle" key={each} aria-pressed={sorting.rows === each} onClick={() => sortRows(each)}>
+            <button type="button" class="tab" key={each} aria-pressed={sorting.rows === each} onClick={() => sortRows(each)}>
               {each} <span class="count">{grouped(each === "nodes" ? now?.nodesShown ?? 0 : now?.edgesShown ?? 0)}</span>
             </button>
           ))}

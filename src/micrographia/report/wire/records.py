@@ -17,6 +17,7 @@ __all__ = [
     "ExampleRecord",
     "FactsRecord",
     "FeatureDocument",
+    "FeaturesDocument",
     "GraphDocument",
     "GroupRecord",
     "HistogramRecord",
@@ -213,6 +214,12 @@ class FeatureDocument(WireRecord):
     promoted: tuple[SaidRecord, ...]
     suppressed: tuple[SaidRecord, ...]
     label: LabelRecord | None
+
+
+class FeaturesDocument(WireRecord):
+    """Features by `layer.index`."""
+
+    features: dict[str, FeatureDocument]
 
 
 class GraphDocument(WireRecord):
