@@ -3,11 +3,11 @@
     python -m benchmarks.labels --corpus CORPUS [--only planted known shipped] [--out labels.json]
 
 **planted**: neurons that were put into a model of one block, for several seeds: which kind each role is called, how
-many of the names are wrong, and how many random directions get one. **known**: in a real model, features that read a token's
-embedding at the first layer (true inputs), that read and write a token's row of the unembedding near the end (true
-outputs), and that read and write at random (true obscure). **shipped**: the labels of the transcoders that come along,
-by kind and layer, with their figures in unseen documents beside their nulls, and whether early layers are about the
-input, middle ones about both sides, and late ones about the output; intervals are over features drawn anew.
+many of the names are wrong, and how many random directions get one. **known**: in a real model, features that read a
+token's embedding at the first layer (true inputs), that read and write a token's row of the unembedding near the end
+(true outputs), and that read and write at random (true obscure). **shipped**: the labels of the transcoders that come
+along, by kind and layer, with their figures in unseen documents beside their nulls, and whether early layers are about
+the input, middle ones about both sides, and late ones about the output; intervals are over features drawn anew.
 """
 
 import argparse
@@ -105,8 +105,8 @@ def known(corpus: Corpus, tokens: int) -> dict[str, object]:
         f"unembedding rows, layer {late}": kinds([end[i] for i in range(KNOWN)]),
         f"random, layer {late}": kinds([end[i] for i in range(KNOWN, 2 * KNOWN)]),
         "names": {
-            "embedding": texts([early[i] for i in range(KNOWN)]),
-            "unembedding": texts([end[i] for i in range(KNOWN)]),
+            "embedding": [early[i].text for i in range(KNOWN)],
+            "unembedding": [end[i].text for i in range(KNOWN)],
         },
     }
 

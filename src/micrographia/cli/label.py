@@ -58,6 +58,9 @@ def label(
         tuple[str, str] | None, Parameter(name="--set", help="LAYER/FEATURE and a text: a label of your own.")
     ] = None,
     unset: Annotated[str | None, Parameter(help="LAYER/FEATURE: take a label of your own back.")] = None,
+    windows: Annotated[
+        bool, Parameter(help="With --explain: how alike the texts around its places are, too.", negative="")
+    ] = False,
     diff: Annotated[tuple[Path, Path] | None, Parameter(help="Compare two files of labels, or two atlases'.")] = None,
     folder: Annotated[
         Path | None,
@@ -92,7 +95,7 @@ def label(
     if write is not None or unset is not None:
         _own(atlas, write, unset)
     elif feature is not None or explain is not None:
-        _show(atlas, feature or explain or "", json, model_options, whole=explain is not None)
+        _show(atlas, feature or explain or "", json, model_options, whole=explain is not None, windows=windows)
     else:
         _build(atlas, basis, layers, choices, model_options, json)
 
@@ -149,7 +152,7 @@ def _own(atlas: "Atlas", write: tuple[str, str] | None, unset: str | None) -> No
             raise CallError(f"{where} has no label of yours.")
 
 
-def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool) -> None:
+def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool, windows: bool) -> None:
     from micrographia.labels.explain import explained
     from micrographia.labels.store import labels_beside
 
@@ -161,6 +164,8 @@ def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole
         raise CallError(
             f"{layer}/{index} has no label yet. Make those of its layer: micrographia label --layers {layer}"
         )
+    if windows:
+        found = _with_windows(found, atlas, options)
     if json:
         print_json(_content(found))
         return
@@ -168,6 +173,20 @@ def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole
     console = results()
     for line in lines:
         console.print(inert(line))
+
+
+def _with_windows(found: "Label", atlas: "Atlas", options: ModelOptions) -> "Label":
+    """The same label, with the scores of the texts around its strongest places."""
+    from micrographia.labels.halves import Halves
+    from micrographia.labels.windows import ModelStates, window_scores
+
+    model = options.open("neurons").model
+    atlas.check_tokenizer(model.tokenizer)
+    places = atlas.feature(found.layer, found.index).strongest.place
+    scores = window_scores(places, Halves(atlas.text, 0), ModelStates(model))
+    if found.evidence is None:
+        return found
+    return replace(found, evidence=found.evidence.model_copy(update={"windows": scores}))
 
 
 def _compare(before: Path, after: Path, json: bool) -> None:

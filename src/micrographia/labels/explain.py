@@ -21,6 +21,7 @@ def explained(label: Label, piece: Callable[[int], str]) -> Iterator[str]:
     yield from _edits(evidence)
     yield from _output(evidence, piece)
     yield from _around(evidence, piece)
+    yield from _windows(evidence)
     if label.provenance is not None:
         yield ""
         yield _made(label.provenance)
@@ -96,6 +97,15 @@ def _around(evidence: Evidence, piece: Callable[[int], str]) -> Iterator[str]:
         return
     yield f"Around {evidence.examples} of its places, beyond chance:"
     yield from (f"  {_where(share.offset):<17}{_share(share, piece)}" for share in evidence.shares)
+
+
+def _windows(evidence: Evidence) -> Iterator[str]:
+    if not evidence.windows:
+        return
+    yield "How alike the texts around its strongest places are (mean cosine of their embeddings):"
+    for each in evidence.windows:
+        null = f"19 in 20 sets of random places are below {_short(each.null)}"
+        yield f"  {each.name:<17}{_short(each.cosine)}; {null} (p {_p(each.p)})"
 
 
 def _share(share: Share, piece: Callable[[int], str]) -> str:
