@@ -4,6 +4,8 @@ import { AttentionPage } from "../attention/attention";
 import { Carriers } from "../attention/carriers";
 import { LiveSource } from "../sources/live";
 import type { DataSource } from "../sources/source";
+import { told } from "../state/session";
+import { Toast } from "../ui/App";
 import { DialogHost } from "../ui/dialog";
 import { slots } from "../ui/slots";
 import { Answer } from "./answer";
@@ -62,6 +64,10 @@ function Frame({ route }: { route: Route }) {
         <View route={route} />
       </main>
       <DialogHost />
+      <Toast />
+      <p class="unseen" role="status" aria-live="polite">
+        {told.value}
+      </p>
     </div>
   );
 }

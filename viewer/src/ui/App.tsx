@@ -83,7 +83,7 @@ function toGraph(event: Event): void {
   document.getElementById("graph")?.focus();
 }
 
-function Toast() {
+export function Toast() {
   const text = toast.value;
   useEffect(() => {
     if (!text) return;
