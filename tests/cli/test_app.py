@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.calling import Call, command, on_terminal, spawn
 
-VERBS = ("trace", "lens", "heads", "models", "doctor")
+VERBS = ("trace", "view", "lens", "heads", "models", "doctor")
 SECONDS = 1.5
 
 # ---------------------------------------------------------------- help
@@ -32,8 +32,9 @@ def test_help_lists_every_verb_and_what_the_exit_codes_mean(call: Call) -> None:
         (
             "trace",
             "--basis --target --against --position --nodes --share --node-share --edge-share --group --memory --top "
-            "--out --html --graph-json --json --bos --chat --model --device --dtype",
+            "--out --html --graph-json --test --json --bos --chat --model --device --dtype",
         ),
+        ("view", "--port --open --basis --model --device --dtype"),
         ("lens", "--watch --top --between --json --bos --chat --model --device --dtype"),
         ("heads", "--corpus --sample --sort --top --seed --json --bos --chat --model --device --dtype"),
         ("models", "--remove --json"),
@@ -52,7 +53,8 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
     code = (
         "import json, sys\n"
         "from micrographia.cli.app import main\n"
-        "for verb in ('', 'trace', 'overview', 'what-if', 'test', 'atlas', 'lens', 'heads', 'models', 'doctor'):\n"
+        "for verb in ('', 'trace', 'view', 'overview', 'what-if', 'compare', 'test', 'atlas', 'lens', 'heads', 'models',"
+        " 'doctor'):\n"
         "    try: main([*verb.split(), '--help'])\n"
         "    except SystemExit as left: assert not left.code\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
@@ -79,7 +81,7 @@ def test_the_version_is_the_installed_one(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nosuch"], 'Unknown command "nosuch". Available commands: trace, overview, '),
+        (["nosuch"], 'Unknown command "nosuch". Available commands: trace, view, overview, '),
         (["lens"], 'Command "lens" parameter PROMPT requires an argument.'),
         (["lens", "a", "b", "c"], "Unused Tokens: ['b', 'c']."),
         (["lens", "a", "--nope"], "Unknown option: --nope."),

@@ -25,7 +25,8 @@ __all__ = ["view"]
 
 def view(
     place: Annotated[
-        Path, Parameter(help="A folder with graphs, a graph, or a graph's JSON. Default: the current folder.")
+        Path,
+        Parameter(help="A folder with graphs, a graph, or a graph's JSON. Default: this folder.", show_default=False),
     ] = Path(),
     /,
     *,
