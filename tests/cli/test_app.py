@@ -53,8 +53,8 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
     code = (
         "import json, sys\n"
         "from micrographia.cli.app import main\n"
-        "for verb in ('', 'trace', 'view', 'overview', 'what-if', 'compare', 'test', 'atlas', 'lens', 'heads', 'models',"
-        " 'doctor'):\n"
+        "for verb in ('', 'trace', 'view', 'overview', 'what-if', 'compare', 'test', 'atlas', 'lens', 'heads',"
+        " 'models', 'doctor'):\n"
         "    try: main([*verb.split(), '--help'])\n"
         "    except SystemExit as left: assert not left.code\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
