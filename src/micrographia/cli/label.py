@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["LabelChoices", "label"]
 
 _POSITIVE = validators.Number(gte=1)
+_SEVERAL = validators.Number(gte=4)
+_SHARE = validators.Number(gt=0, lt=1)
 _SHOWN = 40
 
 
@@ -38,8 +40,10 @@ class LabelChoices:
     held: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions read to test labels on.")] = None
     windows: Annotated[int | None, Parameter(validator=_POSITIVE, help="Windows in which things are changed.")] = None
     places: Annotated[int | None, Parameter(validator=_POSITIVE, help="Places at which each feature is tried.")] = None
-    random: Annotated[int | None, Parameter(validator=_POSITIVE, help="Random directions per layer, beside.")] = None
-    rate: Annotated[float | None, Parameter(help="False discoveries that are put up with, as a share.")] = None
+    random: Annotated[int | None, Parameter(validator=_SEVERAL, help="Random directions per layer, beside.")] = None
+    rate: Annotated[
+        float | None, Parameter(validator=_SHARE, help="False discoveries that are put up with, as a share.")
+    ] = None
     seed: Annotated[int | None, Parameter(help="Decides which documents labels are tested on.")] = None
 
     def config(self) -> "LabelConfig":
@@ -58,7 +62,7 @@ def label(
         tuple[str, str] | None, Parameter(name="--set", help="LAYER/FEATURE and a text: a label of your own.")
     ] = None,
     unset: Annotated[str | None, Parameter(help="LAYER/FEATURE: take a label of your own back.")] = None,
-    windows: Annotated[
+    alike: Annotated[
         bool, Parameter(help="With --explain: how alike the texts around its places are, too.", negative="")
     ] = False,
     diff: Annotated[tuple[Path, Path] | None, Parameter(help="Compare two files of labels, or two atlases'.")] = None,
@@ -95,7 +99,7 @@ def label(
     if write is not None or unset is not None:
         _own(atlas, write, unset)
     elif feature is not None or explain is not None:
-        _show(atlas, feature or explain or "", json, model_options, whole=explain is not None, windows=windows)
+        _show(atlas, feature or explain or "", json, model_options, whole=explain is not None, alike=alike)
     else:
         _build(atlas, basis, layers, choices, model_options, json)
 
@@ -152,7 +156,7 @@ def _own(atlas: "Atlas", write: tuple[str, str] | None, unset: str | None) -> No
             raise CallError(f"{where} has no label of yours.")
 
 
-def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool, windows: bool) -> None:
+def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool, alike: bool) -> None:
     from micrographia.labels.explain import explained
     from micrographia.labels.store import labels_beside
 
@@ -164,7 +168,7 @@ def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole
         raise CallError(
             f"{layer}/{index} has no label yet. Make those of its layer: micrographia label --layers {layer}"
         )
-    if windows:
+    if alike:
         found = _with_windows(found, atlas, options)
     if json:
         print_json(_content(found))

@@ -57,7 +57,7 @@ class LabelConfig(BaseModel):
     """Windows of that half in which features are changed and tokens replaced."""
     places: int = Field(default=4, gt=0)
     """Places at which each feature is changed, and each rule tried."""
-    random: int = Field(default=400, ge=3)
+    random: int = Field(default=400, ge=4)
     """Random directions beside the features of each layer."""
     rate: float = Field(default=0.05, gt=0, lt=1)
     """Of false discoveries that are put up with."""

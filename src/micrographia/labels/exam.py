@@ -104,7 +104,9 @@ class Exam:
     def shuffled(
         self, one: int, strong: bool, hits: Bool[np.ndarray, "rule row"], chosen: Int64[np.ndarray, " some"]
     ) -> float:
-        """The mean area under the curve of other features' rules."""
+        """The mean area under the curve of other features' rules; a half without any."""
+        if not len(chosen):
+            return 0.5
         index, strength = self.active(one)
         wanted = index[_tenths(strength) >= 7] if strong else index
         some = hits[chosen]

@@ -1,0 +1,128 @@
+"""What `micrographia label` makes, shows and keeps, and what it refuses."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from micrographia.bases.formats.convert import save_basis
+from micrographia.bases.formats.facts import BasisFacts
+from micrographia.bases.formats.parts import BasisFile
+from micrographia.labels.store import LabelBook
+from tests.bases.evaluation.bases import per_layer
+from tests.cli.calling import Call
+from tests.corpus.bytewise import write_files
+
+ATLAS = ["--tokens", "7000", "--window", "16", "--block", "16", "--workers", "1"]
+CHOICES = ["--fit", "2000", "--held", "3000", "--windows", "20", "--random", "20"]
+
+
+@pytest.fixture(scope="module")
+def place(folder: Path, scope, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A basis with an atlas and labels in its folder."""
+    from micrographia.cli.app import main
+
+    place, chance = tmp_path_factory.mktemp("label"), random.Random(0)
+    words = [f"t{number}" for number in range(2, 80)]
+    write_files(place / "texts", (" ".join(chance.choices(words, k=200)) for _ in range(60)))
+    save_basis(BasisFile.of(per_layer(scope.model, "jumprelu", layers=(0, 2)), BasisFacts()), place / "basis")
+    for call in (
+        ["corpus", "build", str(place / "texts"), "--out", str(place / "corpus"), "--model", str(folder)],
+        ["atlas", "build", str(place / "basis"), "--corpus", str(place / "corpus"), "--model", str(folder), *ATLAS],
+        ["label", "--atlas", str(place / "basis"), "--model", str(folder), *CHOICES],
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(call)
+        assert not left.value.code
+    return place
+
+
+@pytest.fixture
+def ask(call: Call, place: Path, folder: Path):
+    """ask("0/3") asks the labels."""
+
+    def called(*more: str):
+        return call("label", *more, "--atlas", str(place / "basis"), "--model", str(folder))
+
+    return called
+
+
+def test_labels_lie_beside_the_atlas_and_are_counted(ask, place: Path) -> None:
+    with LabelBook.open(place / "basis" / "atlas.labels") as book:
+        assert book.layers == (0, 2)
+        assert sum(book.counts().values()) == 80
+    said = ask(*CHOICES).result()
+    lines = said.splitlines()
+    assert lines[0].split()[:4] == ["layer", "input", "output", "both"]
+    assert [line.split()[0] for line in lines[1:4]] == ["0", "2", "all"]
+    assert "80 features" in lines[-1]
+    found = json.loads(ask(*CHOICES, "--json").result())
+    assert [each["layer"] for each in found["layers"]] == [0, 2]
+    kinds = ("input", "output", "both", "cross", "obscure", "dense", "dead")
+    assert all(sum(each[kind] for kind in kinds) == each["features"] == 40 for each in found["layers"])
+    assert all(each["random"] == 5 for each in found["layers"])
+
+
+def test_a_label_is_shown_and_explained(ask) -> None:
+    assert ask("0/3").result().startswith("0/3 ")
+    said = ask("--explain", "0/3").result()
+    assert said.splitlines()[0].startswith("0/3  ")
+    assert "Made with rules-1" in said
+    assert "Promotes: " in said or "dense" in said
+    windows = ask("--explain", "0/3", "--alike").result()
+    assert "How alike the texts around its strongest places are" in windows
+    found = json.loads(ask("0/3", "--json").result())
+    assert (found["layer"], found["index"]) == (0, 3)
+    assert found["evidence"]["density"] > 0
+
+
+def test_an_own_label_is_kept_and_taken_back(ask, place: Path) -> None:
+    before = ask("2/7").result()
+    assert ask("--set", "2/7", "<i>my</i> words").result() == "2/7: <i>my</i> words\n"
+    assert "<i>my</i> words" in ask("2/7").result()
+    ask(*CHOICES, "--seed", "1").result()
+    assert "<i>my</i> words" in ask("2/7").result()
+    ask(*CHOICES).result()
+    assert "taken back" in ask("--unset", "2/7").result()
+    assert ask("2/7").result() == before
+    assert "no label of yours" in ask("--unset", "2/7").complaint(2)
+
+
+def test_two_files_are_compared(ask, call: Call, place: Path, tmp_path: Path) -> None:
+    kept = place / "basis" / "atlas.labels"
+    with LabelBook.open(kept):
+        pass
+    other = tmp_path / "other.labels"
+    other.write_bytes(kept.read_bytes())
+    with LabelBook.open(other) as book:
+        book.say(0, 5, "words")
+    said = call("label", "--diff", str(place / "basis"), str(other)).result()
+    assert said.startswith("1 of 80 features changed.")
+    assert "0/5" in said
+    found = json.loads(call("label", "--diff", str(place / "basis"), str(other), "--json").result())
+    assert found["changes"][0]["after"]["text"] == "words"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["0/40"], "features 0 to 39"),
+        (["1/0"], "no layer 1"),
+        (["three"], "LAYER/FEATURE"),
+        (["--set", "0/3", ""], "at least one character"),
+        (["--set", "0/3", "a" * 10_000], "10,000"),
+        (["0/3", "--unset", "0/3"], "one thing"),
+        (["--layers", "1"], "no layer 1; it has: 0, 2"),
+        (["--rate", "2"], "1"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused(ask, more: list[str], said: str) -> None:
+    assert said in ask(*more).complaint(2)
+
+
+def test_without_an_atlas_or_labels_it_says_what_to_make(call: Call, place: Path, tmp_path: Path) -> None:
+    assert "is not an atlas" in call("label", "0/3", "--atlas", str(tmp_path)).complaint(2)
+    missing = call("label", "--diff", str(tmp_path / "a.labels"), str(place / "basis")).complaint(2)
+    assert "There are no labels" in missing
