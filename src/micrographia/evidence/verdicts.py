@@ -17,6 +17,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from micrographia.atlas import discoveries
+
 __all__ = ["ENOUGH", "FEWEST", "MOST", "Judgement", "Verdict", "band", "judge", "p_value", "passing"]
 
 Verdict: TypeAlias = Literal["confirmed", "refuted", "untested"]
@@ -56,12 +58,7 @@ def p_value(effect: float, controls: Sequence[float], sign: int) -> float:
 
 def passing(p_values: Sequence[float], rate: float) -> list[bool]:
     """Which of several nulls fall, so that at most `rate` of those that do were true (Benjamini and Hochberg 1995)."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    below = np.flatnonzero(p[order] <= rate * np.arange(1, len(p) + 1) / max(len(p), 1))
-    fallen = np.zeros(len(p), dtype=bool)
-    fallen[order[: below[-1] + 1 if len(below) else 0]] = True
-    return fallen.tolist()
+    return discoveries.passing(np.asarray(p_values, dtype=np.float64), rate).tolist()
 
 
 def judge(

@@ -4,6 +4,7 @@ Readers and a writer may have it open at once: it is written in WAL mode, and ev
 people write lies in a table of its own, which no build touches; where it says something, it is what is shown.
 """
 
+import json
 import sqlite3
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +48,18 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
+_NAMES = (
+    b'{"density":0.00,"examples":36,"shares":[{"offset":0,"name":"","token":1,"share":0.1,"corpus":0.00,"o'
+    b'dds":2.,"entropy":3.,"p":0.0004998},{"offset":-1,"name":"a capitalised word","token":null,"share":0.'
+    b'2,"corpus":0.0,"odds":1.,"entropy":4.,"p":0.0004998}],"said":{"tokens":[1,2,3],"concentration":0.1,"'
+    b'p_concentration":0.003322,"next":0.0,"next_elsewhere":0.00,"p_next":0.004975,"argmax":0.0,"argmax_el'
+    b'sewhere":0.00,"p_argmax":0.004975},"effect":{"n":4,"ablated":-0.,"boosted":0.,"random":0.,"auc":1.0,'
+    b'"p":0.003322},"rule":"0=1,2","strong":true,"held":{"n":1,"documents":1,"base":0.00,"recall":0.,"prec'
+    b'ision":0.,"f1":0.,"auc":0.,"hard":null,"low":0.,"high":0.,"deciles":[0.0,1.0,0.5],"shuffled":0.50,"r'
+    b'andom":0.5,"bar":0.4,"top_token":0.5},"edits":{"n":4,"named":0.0,"other":0.9},"windows":[{"name":"in'
+    b'put","cosine":0.,"null":0.,"p":0.}],"withdrawn":"'
+)
+"""What evidence is compressed with: to change it is to change the form of the file."""
 _COLUMNS = "layer, feature, build, kind, text, why, score, low, high, shuffled, random, top_token, evidence"
 _NULLS = ("shuffled", "random", "top_token")
 _Row: TypeAlias = tuple[
@@ -217,7 +230,7 @@ class LabelBook:
     def _label(self, row: _Row, own: str | None) -> Label:
         layer, index, build, kind, text, why, score, low, high, *rest = row
         *nulls, blob = rest
-        evidence = Evidence.model_validate_json(zlib.decompress(cast("bytes", blob)))
+        evidence = Evidence.model_validate_json(_unpacked(cast("bytes", blob)))
         label = Label(
             layer=Layer(layer),
             index=index,
@@ -274,9 +287,32 @@ def _row(label: Label, build: int) -> tuple[object, ...]:
     assert label.evidence is not None, "a built label has evidence"
     low, high = label.interval or (None, None)
     nulls = label.nulls or {}
-    blob = zlib.compress(label.evidence.model_dump_json(exclude_defaults=True).encode(), 6)
+    blob = _packed(label.evidence)
     head = (label.layer, label.index, build, label.kind, label.text, label.why, label.score, low, high)
     return (*head, *(nulls.get(name) for name in _NULLS), blob)
+
+
+def _packed(evidence: Evidence) -> bytes:
+    """As JSON with four digits, compressed with the names of all fields known beforehand."""
+    said = evidence.model_dump(mode="json", exclude_defaults=True)
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, _NAMES)
+    return packer.compress(json.dumps(_rounded(said), separators=(",", ":")).encode()) + packer.flush()
+
+
+def _unpacked(blob: bytes) -> bytes:
+    return zlib.decompressobj(zdict=_NAMES).decompress(blob)
+
+
+def _rounded(said: object) -> object:
+    match said:
+        case float():
+            return float(f"{said:.4g}")
+        case dict():
+            return {name: _rounded(value) for name, value in cast("dict[str, object]", said).items()}
+        case list():
+            return [_rounded(value) for value in cast("list[object]", said)]
+        case _:
+            return said
 
 
 def _opened(path: Path) -> LabelBook:
