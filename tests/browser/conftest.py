@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from filelock import FileLock
 
+from tests.atlas.conftest import atlas, basis, corpus, llama
 from tests.model.conftest import case, model, tiny
 from tests.server.conftest import desk, looking, served, shelf_folder
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from micrographia.server.serve import Listener
     from tests.browser.sheet import Open
 
-__all__ = ["case", "desk", "looking", "model", "served", "shelf_folder", "tiny"]
+__all__ = ["atlas", "basis", "case", "corpus", "desk", "llama", "looking", "model", "served", "shelf_folder", "tiny"]
 
 REPOSITORY = Path(__file__).parents[2]
 REQUIRED = "MICROGRAPHIA_BROWSER_REQUIRED"

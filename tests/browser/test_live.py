@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from micrographia.atlas.atlas import Atlas
 from micrographia.evidence.files import load_evidence
 from micrographia.graph.exchange import write_graph_json
 from micrographia.graph.files import load_graph
@@ -84,7 +85,7 @@ def test_what_is_no_graph_is_refused_in_a_sentence(opened: Page, tmp_path_factor
     path = tmp_path_factory.mktemp("brought") / "none.json"
     path.write_text("[1, 2, 3]")
     opened.locator("input[type=file]").set_input_files(path)
-    expect(opened.get_by_text("none.json was not taken")).to_be_attached()
+    expect(opened.get_by_text("none.json was not taken").first).to_be_attached()
 
 
 # ---------------------------------------------------------------- traces
@@ -289,6 +290,37 @@ def test_two_graphs_stand_side_by_side_with_their_differences(opened: Page, shel
         assert own <= shown <= own + len(mine.prompt) + mine.n_layers + 1
     expect(opened.get_by_role("heading", name="What differs most")).to_be_visible()
     assert axe(opened, modules) == []
+
+
+# ---------------------------------------------------------------- features
+
+
+def test_features_are_found_looked_at_and_named(
+    opened: Page, desk: Desk, served: Listener, atlas: Atlas, modules: Path
+) -> None:
+    assert desk._opening is not None
+    desk._opening.result(60)
+    desk.instruments.atlas = atlas
+    opened.goto(f"{served.door.origins[0]}/features")
+    layer = int(atlas.layers[-1])
+    opened.get_by_label("Layer").fill(str(layer))
+    opened.get_by_label("Layer").press("Enter")
+    expect(opened.get_by_role("status").first).to_contain_text(f"{atlas.n_features(layer)} features")
+    assert axe(opened, modules) == []
+    opened.get_by_role("link", name=f"{layer}/3", exact=True).click()
+    expect(opened.get_by_role("heading", name=f"Feature {layer}/3")).to_be_visible()
+    expect(opened.get_by_text(f"Over {atlas.n_positions:,} positions of text")).to_be_visible()
+    opened.get_by_label("Your own label").fill(HOSTILE[0])
+    opened.get_by_role("button", name="Keep").click()
+    expect(opened.get_by_text("Kept.")).to_be_visible()
+    expect(opened.locator("[data-label]")).to_have_text(HOSTILE[0])
+    opened.reload()
+    expect(opened.locator("[data-label]")).to_have_text(HOSTILE[0])
+    assert opened.locator("img").count() == 0
+    assert axe(opened, modules) == []
+    opened.get_by_label("Your own label").fill("")
+    opened.get_by_role("button", name="Keep").click()
+    expect(opened.locator("[data-label]")).to_have_text("no label")
 
 
 # ---------------------------------------------------------------- for everybody
