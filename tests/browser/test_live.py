@@ -105,6 +105,20 @@ def test_a_prompt_is_traced_from_the_page(opened: Page, shelf_folder: Path) -> N
     assert [target.name for target in graph.targets] == ["t16"]
 
 
+def test_whoever_looks_at_a_graph_stays_there_while_another_is_traced(opened: Page) -> None:
+    go_to_graph(opened)
+    address = opened.url
+    opened.get_by_role("button", name="New trace").click()
+    opened.get_by_label("The text that the model goes on from").fill("t6 t3")
+    opened.get_by_role("button", name="Trace", exact=True).click()
+    done = opened.locator("[data-run=done]")
+    expect(done).to_contain_text("is there")
+    assert opened.url == address
+    done.get_by_role("link", name="Open").click()
+    ready(opened)
+    assert opened.url != address
+
+
 def test_a_trace_that_cannot_be_done_says_why_and_can_be_taken_away(opened: Page) -> None:
     opened.get_by_role("button", name="Trace a prompt").click()
     opened.get_by_label("The text that the model goes on from").fill("t2")

@@ -56,6 +56,7 @@ export function Runs() {
             {one.share !== null && ` ${percent(one.share)}`}
           </span>
           {one.state === "works" && <progress aria-label={`How far: ${short(one.title, 60)}`} value={one.share ?? undefined} max={1} />}
+          {one.to && <a href={one.to}>Open</a>}
           {one.state === "works" ? (
             <button type="button" onClick={one.stop}>
               Stop

@@ -49,8 +49,10 @@ export interface Running {
   readonly words: string;
   /** From 0 to 1; null where it is not known. */
   readonly share: number | null;
-  readonly state: "works" | "failed" | "stopped";
+  readonly state: "works" | "done" | "failed" | "stopped";
   readonly stop: () => void;
+  /** Where what came of it is. */
+  readonly to?: string;
 }
 
 export const running = signal<readonly Running[]>([]);
@@ -61,6 +63,7 @@ export async function follow<Result, Partial>(
   title: string,
   job: Job<Result, Partial>,
   heard: (partial: Partial) => void = () => {},
+  to: (result: Result) => string | null = () => null,
 ): Promise<Result | null> {
   const key = ++count;
   const stop = (): void => void job.cancel().catch(() => undefined);
@@ -76,9 +79,12 @@ export async function follow<Result, Partial>(
       case "partial":
         heard(event.partial);
         break;
-      case "done":
-        dismiss(key);
+      case "done": {
+        const place = to(event.result);
+        if (place === null) dismiss(key);
+        else now({ words: "is there", state: "done", share: null, to: place });
         return event.result;
+      }
       case "failed":
         now({ words: event.error, state: "failed", share: null });
         return null;

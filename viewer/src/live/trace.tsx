@@ -98,8 +98,10 @@ function Form({ start }: { start: TraceRequest }) {
 }
 
 async function begin(wanted: TraceRequest): Promise<void> {
-  const found = await follow(`Trace of ${wanted.prompt}`, server.trace(wanted));
+  // Whoever looks at a graph, or at anything else, is not taken away from it.
+  const stays = location.pathname !== link.start;
+  const found = await follow(`Trace of ${wanted.prompt}`, server.trace(wanted), undefined, (one) => (stays ? link.graph(one.id) : null));
   if (!found) return;
   await refresh();
-  location.assign(link.graph(found.id));
+  if (!stays) location.assign(link.graph(found.id));
 }
