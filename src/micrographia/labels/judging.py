@@ -136,7 +136,8 @@ class Judged:
         made = tested.made[one]
         if reads and made is not None:
             held, text = self._held(one, tested), _text(made, self.vocabulary)
-            whole = evidence.model_copy(update={"rule": str(made.rule), "strong": made.strong, "held": held})
+            update = {"rule": str(made.rule), "strong": made.strong, "held": held}
+            whole = evidence.model_copy(update={**update, "shares": tuple(self._shares(one, made.strong))})
             kind: Kind = "both" if speaks else "input"
             why = "A rule about the text says where it is active, in unseen documents, and edits bear it out."
             if speaks:
@@ -217,15 +218,15 @@ class Judged:
         return Evidence(
             density=float(self.crowd.density[one]),
             examples=int((self.crowd.places[one] >= 0).sum()),
-            shares=tuple(self._shares(one)),
+            shares=tuple(self._shares(one, False)),
             said=said,
             effect=effect,
             edits=None if left is None else Edits(n=left.n, named=left.named, other=left.other),
         )
 
-    def _shares(self, one: int) -> list[Share]:
+    def _shares(self, one: int, strong: bool) -> list[Share]:
         """The distances at which tokens or classes are the most surprising, as far as they are beyond chance."""
-        its, cut = self.making.every, self.making.cut
+        its, cut = self.making.strong if strong else self.making.every, self.making.cut
         found: list[tuple[float, Share]] = []
         for column, offset in enumerate(OFFSETS):
             for side, p in ((its.token[offset], its.p_token), (its.kind[offset], its.p_kind)):
