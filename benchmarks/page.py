@@ -88,11 +88,13 @@ def main(path: Path | None) -> None:
         while not page.evaluate("window.micrographia?.scene?.isDone"):
             time.sleep(0.05)
         first, last = page.evaluate("(s => [s.firstPicture, s.lastEdge])(window.micrographia.scene)")
+        marks = page.evaluate("performance.getEntriesByType('mark').map(each => [each.name, each.startTime])")
         counts = page.evaluate("window.micrographia.counts()")
         found = {
             "file_bytes": path.stat().st_size,
             "nodes": counts["nodes_drawn"],
             "edges": counts["edges_drawn"],
+            "marks_ms": dict(marks),
             "first_picture_ms": first,
             "all_edges_ms": last,
             "page": gestures(page),

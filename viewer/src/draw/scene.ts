@@ -32,7 +32,8 @@ export interface Hit {
 }
 
 const STRONG = 1000;
-const STROKES_AT_ONCE = 500;
+const STROKES_AT_ONCE = 200;
+const NODES_AT_ONCE = 250;
 const FOCUSED = 600;
 const SLICE = 7;
 const BUCKET = 24;
@@ -40,45 +41,82 @@ const REACH = 11;
 const NAMED = 12;
 const REST = 110;
 
+/** Two canvases: one is seen, the other is drawn on until it takes its place. */
 class Layer {
-  readonly canvas = document.createElement("canvas");
-  drawn: Camera = HOME;
+  #seen: HTMLCanvasElement;
+  #next: HTMLCanvasElement;
+  #drawn: Camera = HOME;
+  #coming: Camera = HOME;
+  #isEmpty = true;
+  #isWaiting = false;
 
-  constructor(readonly name: string) {
-    this.canvas.className = `layer ${name}`;
-    this.canvas.setAttribute("aria-hidden", "true");
+  constructor(name: string, host: HTMLElement) {
+    [this.#seen, this.#next] = [canvasOf(name), canvasOf(name)];
+    this.#next.hidden = true;
+    host.append(this.#seen, this.#next);
   }
 
-  /** An empty layer of the right size, to be drawn on in CSS pixels. */
-  clear(width: number, height: number, camera: Camera, ratio: number): CanvasRenderingContext2D {
-    const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.canvas.width !== w || this.canvas.height !== h) {
-      this.canvas.width = w;
-      this.canvas.height = h;
-      this.canvas.style.width = `${width}px`;
-      this.canvas.style.height = `${height}px`;
+  get canvas(): HTMLCanvasElement {
+    return this.#seen;
+  }
+
+  /** An empty canvas of the right size, in CSS pixels. What is there first is seen while it is drawn. */
+  begin(size: readonly [number, number], camera: Camera, ratio: number): CanvasRenderingContext2D {
+    const [w, h] = [Math.round(size[0] * ratio), Math.round(size[1] * ratio)];
+    const canvas = this.#next;
+    if (canvas.width !== w || canvas.height !== h) {
+      [canvas.width, canvas.height] = [w, h];
+      canvas.style.width = `${size[0]}px`;
+      canvas.style.height = `${size[1]}px`;
     }
-    const context = this.canvas.getContext("2d");
+    const context = canvas.getContext("2d");
     if (!context) throw new Error("This browser has no canvas.");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
-    this.drawn = camera;
+    context.globalAlpha = 1;
+    context.clearRect(0, 0, size[0], size[1]);
+    this.#coming = camera;
+    this.#isWaiting = true;
+    if (this.#isEmpty) this.end(camera);
     return context;
   }
 
+  /** What was drawn is seen now, from where one looks now. */
+  end(now: Camera): void {
+    if (!this.#isWaiting) return;
+    [this.#seen, this.#next] = [this.#next, this.#seen];
+    this.#seen.hidden = false;
+    this.#next.hidden = true;
+    this.#drawn = this.#coming;
+    this.#isEmpty = this.#isWaiting = false;
+    this.follow(now);
+  }
+
   follow(camera: Camera): void {
-    this.canvas.style.transform = camera === this.drawn ? "" : moved(this.drawn, camera);
+    this.#seen.style.transform = camera === this.#drawn ? "" : moved(this.#drawn, camera);
+  }
+
+  close(): void {
+    this.#seen.remove();
+    this.#next.remove();
   }
 }
 
+function canvasOf(name: string): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  canvas.className = `layer ${name}`;
+  canvas.setAttribute("aria-hidden", "true");
+  return canvas;
+}
+
 export class Scene {
-  readonly #frame = new Layer("frame");
-  readonly #faint = new Layer("faint");
-  readonly #strong = new Layer("strong");
-  readonly #nodes = new Layer("nodes");
-  readonly #names = new Layer("names");
-  readonly #focus = new Layer("focus");
-  readonly #layers = [this.#frame, this.#faint, this.#strong, this.#nodes, this.#names, this.#focus];
+  readonly #frame: Layer;
+  readonly #faint: Layer;
+  readonly #strong: Layer;
+  readonly #nodes: Layer;
+  readonly #names: Layer;
+  readonly #focus: Layer;
+  readonly #layers: readonly Layer[];
+  readonly #sprites = new Map<string, HTMLCanvasElement>();
   #shown: Shown | null = null;
   #place: Place | null = null;
   #size: readonly [number, number] = [0, 0];
@@ -86,7 +124,8 @@ export class Scene {
   #fitted = true;
   #buckets = new Map<number, number[]>();
   #hovered: number | null = null;
-  #run = 0;
+  /** The newest piece of work of each kind; older ones stop. */
+  readonly #runs = { nodes: 0, edges: 0 };
   #resting = 0;
   #focusFrame = 0;
   /** How many edges are on the layers, when everything is drawn. */
@@ -103,7 +142,14 @@ export class Scene {
   whenLooking: ((camera: Camera) => void) | null = null;
 
   constructor(readonly host: HTMLElement) {
-    for (const layer of this.#layers) host.append(layer.canvas);
+    const layer = (name: string): Layer => new Layer(name, host);
+    this.#frame = layer("frame");
+    this.#faint = layer("faint");
+    this.#strong = layer("strong");
+    this.#nodes = layer("nodes");
+    this.#names = layer("names");
+    this.#focus = layer("focus");
+    this.#layers = [this.#frame, this.#faint, this.#strong, this.#nodes, this.#names, this.#focus];
   }
 
   get place(): Place | null {
@@ -127,7 +173,7 @@ export class Scene {
     if (moves || !this.#place) this.#settle();
     else if (was.theme !== shown.theme) this.#draw();
     else {
-      this.#drawNodes();
+      this.#go("nodes", this.#nodeWork());
       this.#drawFocus();
     }
   }
@@ -145,13 +191,16 @@ export class Scene {
     this.#focusFrame = requestAnimationFrame(() => this.#drawFocus());
   }
 
-  /** Look from elsewhere: at once by moving what is drawn, sharply when the hand rests. */
-  look(camera: Camera): void {
+  /** Look from elsewhere: at once by moving what is drawn, sharply when the hand rests, or lets go. */
+  look(camera: Camera, isHeld = false): void {
     this.#camera = camera;
     this.#fitted = false;
+    // What is half drawn was meant for another place.
+    this.#runs.nodes++;
+    this.#runs.edges++;
     for (const layer of this.#layers) layer.follow(camera);
     clearTimeout(this.#resting);
-    this.#resting = window.setTimeout(() => this.#draw(), REST);
+    if (!isHeld) this.#resting = window.setTimeout(() => this.#draw(), REST);
     this.whenLooking?.(camera);
   }
 
@@ -210,10 +259,11 @@ export class Scene {
   }
 
   close(): void {
-    this.#run++;
+    this.#runs.nodes++;
+    this.#runs.edges++;
     clearTimeout(this.#resting);
     cancelAnimationFrame(this.#focusFrame);
-    for (const layer of this.#layers) layer.canvas.remove();
+    for (const layer of this.#layers) layer.close();
     this.#shown = this.#place = null;
     this.#buckets.clear();
   }
@@ -246,53 +296,64 @@ export class Scene {
   }
 
   #begin(layer: Layer, ratio = this.#ratio()): CanvasRenderingContext2D {
-    const context = layer.clear(this.#size[0], this.#size[1], this.#camera, ratio);
-    layer.follow(this.#camera);
-    return context;
+    return layer.begin(this.#size, this.#camera, ratio);
   }
 
   #draw(): void {
     if (!this.#place || !this.#shown) return;
-    this.#drawFrame(this.#begin(this.#frame));
-    this.#drawNodes();
+    this.#go("nodes", this.#nodeWork());
     this.#drawFocus();
-    this.#drawEdges();
+    this.#go("edges", this.#edgeWork());
+  }
+
+  /** Do a piece of work in slices, none longer than a frame bears. Work that yields `true` goes on in the next frame. */
+  #go(kind: "nodes" | "edges", work: Generator<boolean>): void {
+    const run = ++this.#runs[kind];
+    const slice = (): void => {
+      if (run !== this.#runs[kind]) return;
+      const until = performance.now() + SLICE;
+      for (;;) {
+        const { done, value } = work.next();
+        if (done) return;
+        if (value || performance.now() > until) break;
+      }
+      requestAnimationFrame(slice);
+    };
+    slice();
   }
 
   // ---------------------------------------------------------------- edges
 
-  #drawEdges(): void {
+  *#edgeWork(): Generator<boolean> {
     const { graph, visible, theme } = this.#shown!;
-    const run = ++this.#run;
+    this.isDone = false;
+    this.drawnEdges = 0;
+    yield true;
     const order = new Uint32Array(visible.edgesShown);
     let n = 0;
     for (const e of graph.byScore) if (!visible.edges[e]) order[n++] = e;
     const strong = order.subarray(0, STRONG);
     const faint = order.subarray(STRONG);
     const most = order.length ? graph.edges.score[order[0]!]! : 1;
+    const [width, height] = this.#size;
+    const raster = new Raster(graph, this.#place!, faint, this.#camera, Math.ceil(width), Math.ceil(height));
     const context = this.#begin(this.#strong);
-    const raster = new Raster(graph, this.#place!, faint, this.#camera, Math.ceil(this.#size[0]), Math.ceil(this.#size[1]));
-    this.isDone = false;
-    this.drawnEdges = 0;
-    let next = 0;
-    const finish = (): void => {
-      const canvas = this.#begin(this.#faint, 1);
-      if (faint.length) canvas.putImageData(raster.image(theme), 0, 0);
-      this.drawnEdges = order.length;
-      this.isDone = true;
-      this.lastEdge ||= performance.now();
-      this.whenDone?.();
-    };
-    const go = (): void => {
-      if (run !== this.#run) return;
-      if (next >= strong.length) this.firstPicture ||= performance.now();
-      if (next < strong.length) {
-        const end = Math.min(next + STROKES_AT_ONCE, strong.length);
-        for (; next < end; next++) this.#stroke(context, strong[next]!, most, 1);
-      } else if (raster.step(SLICE)) return finish();
-      requestAnimationFrame(go);
-    };
-    go();
+    for (let i = 0; i < strong.length; i++) {
+      this.#stroke(context, strong[i]!, most, 1);
+      if (i % STROKES_AT_ONCE === STROKES_AT_ONCE - 1) yield true;
+    }
+    this.firstPicture ||= performance.now();
+    while (!raster.step(SLICE)) yield true;
+    yield true;
+    const image = raster.image(theme);
+    yield true;
+    this.#begin(this.#faint, 1).putImageData(image, 0, 0);
+    this.#strong.end(this.#camera);
+    this.#faint.end(this.#camera);
+    this.drawnEdges = order.length;
+    this.isDone = true;
+    this.lastEdge ||= performance.now();
+    this.whenDone?.();
   }
 
   #stroke(context: CanvasRenderingContext2D, e: number, most: number, clear: number): void {
@@ -315,17 +376,23 @@ export class Scene {
 
   // ---------------------------------------------------------------- nodes
 
-  #drawNodes(): void {
-    const place = this.#place;
-    const shown = this.#shown;
-    if (!place || !shown) return;
+  *#nodeWork(): Generator<boolean> {
+    const place = this.#place!;
+    const shown = this.#shown!;
+    this.#drawFrame(this.#begin(this.#frame));
     const context = this.#begin(this.#nodes);
-    context.textBaseline = "middle";
     const most = greatest(shown.graph.nodes.influence);
-    for (const row of place.inRow) for (const node of row) this.#drawNode(context, node, most);
+    let n = 0;
+    for (const row of place.inRow) {
+      for (const node of row) {
+        this.#drawNode(context, node, most);
+        if (++n % NODES_AT_ONCE === 0) yield n % (8 * NODES_AT_ONCE) === 0;
+      }
+    }
     context.globalAlpha = 1;
     this.#drawStacks(context);
     this.#drawNames(this.#begin(this.#names));
+    for (const layer of [this.#frame, this.#nodes, this.#names]) layer.end(this.#camera);
   }
 
   #drawFrame(context: CanvasRenderingContext2D): void {
@@ -373,13 +440,9 @@ export class Scene {
     const kind = graph.nodes.kind[node]!;
     const { radius, fill } = lookOf(graph, node, most, theme);
     context.globalAlpha = matches && !matches.has(node) ? 0.22 : 1;
-    context.beginPath();
-    trace(context, kind, at[0], at[1], radius);
-    context.fillStyle = fill;
-    context.fill();
-    context.lineWidth = 1;
-    context.strokeStyle = theme.paper;
-    context.stroke();
+    const sprite = this.#sprite(kind, radius, fill, theme.paper);
+    const half = sprite.width / this.#ratio() / 2;
+    context.drawImage(sprite, at[0] - half, at[1] - half, 2 * half, 2 * half);
     const isPinned = pinned.has(node);
     const verdict = graph.verdict(node);
     if (isPinned || selected.includes(node) || matches?.has(node)) {
@@ -396,10 +459,30 @@ export class Scene {
     }
   }
 
+  /** A mark, drawn once for all nodes that look like it. */
+  #sprite(kind: number, radius: number, fill: string, line: string): HTMLCanvasElement {
+    const [ratio, r] = [this.#ratio(), Math.round(radius * 2) / 2];
+    const key = `${kind} ${r} ${fill} ${line} ${ratio}`;
+    const known = this.#sprites.get(key);
+    if (known) return known;
+    const made = document.createElement("canvas");
+    made.width = made.height = Math.ceil((2 * r + 3) * ratio);
+    const context = made.getContext("2d")!;
+    context.setTransform(ratio, 0, 0, ratio, made.width / 2, made.height / 2);
+    trace(context, kind, 0, 0, r);
+    context.fillStyle = fill;
+    context.fill();
+    context.strokeStyle = line;
+    context.stroke();
+    this.#sprites.set(key, made);
+    return made;
+  }
+
   #drawStacks(context: CanvasRenderingContext2D): void {
     const { theme } = this.#shown!;
     context.font = "9px ui-sans-serif, system-ui, sans-serif";
     context.fillStyle = theme.ink;
+    context.textBaseline = "middle";
     context.textAlign = "center";
     for (const stack of this.#place!.stacks) {
       const [x, y] = [stack.x * this.#camera.k + this.#camera.x, stack.y * this.#camera.k + this.#camera.y];
@@ -456,7 +539,11 @@ export class Scene {
     const looked = this.#hovered !== null ? [this.#hovered] : shown.selected;
     const nodes = looked.filter((node) => !shown.visible.nodes[node]);
     this.host.classList.toggle("dimmed", nodes.length > 0);
-    if (!nodes.length) return;
+    if (nodes.length) this.#drawLooked(context, shown, nodes);
+    this.#focus.end(this.#camera);
+  }
+
+  #drawLooked(context: CanvasRenderingContext2D, shown: Shown, nodes: readonly number[]): void {
     const edges = this.#edgesOf(nodes);
     const most = edges.reduce((best, e) => Math.max(best, shown.graph.edges.score[e]!), 0);
     for (const e of edges.reverse()) this.#stroke(context, e, most, 1.25);

@@ -110,6 +110,10 @@ export async function open(from: DataSource): Promise<void> {
   source.value = from;
   features.clear();
   hovered.value = null;
+  performance.mark("asked");
   const packed = await from.graph();
-  graph.value = packed ? new Graph(packed) : null;
+  performance.mark("read");
+  const found = packed ? new Graph(packed) : null;
+  performance.mark("understood");
+  graph.value = found;
 }

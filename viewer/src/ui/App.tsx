@@ -1,5 +1,6 @@
 // The whole page.
-import { useEffect } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import type { Graph } from "../data/graph";
 import { view } from "../state/history";
 import { failure, graph, hovered, inGraph, selected, toast, told } from "../state/session";
 import { inert } from "../words";
@@ -17,6 +18,10 @@ import { Table } from "./Table";
 import "./wishes";
 
 const SECONDS = 4;
+/** Milliseconds after which a pointer rests. */
+const PATIENCE = 70;
+/** Lines of a list at first: of what is chosen, of what is only looked at. */
+const [MANY, FEW] = [40, 20];
 
 export function App() {
   useEffect(() => {
@@ -53,8 +58,7 @@ export function App() {
             <main>
               {view.value.panel === "graph" ? <LinkGraph graph={open} /> : <Table graph={open} />}
               <Subgraph graph={open} />
-              <Connections graph={open} nodes={looked()} />
-              <Detail graph={open} node={looked()[0] ?? null} />
+              <Panels graph={open} />
             </main>
           </>
         )}
@@ -73,9 +77,21 @@ export function App() {
   );
 }
 
-/** What the panels on the right are about: what the pointer is on in the graph, or else what is chosen. */
-function looked(): readonly number[] {
-  return hovered.value !== null && inGraph.value ? [hovered.value] : selected.value;
+/** What the pointer rests on in the graph, or else what is chosen. A pointer that passes by moves no panel. */
+function Panels({ graph }: { graph: Graph }) {
+  const passing = inGraph.value ? hovered.value : null;
+  const [resting, setResting] = useState<number | null>(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setResting(passing), PATIENCE);
+    return () => clearTimeout(timer);
+  }, [passing]);
+  const nodes = useMemo(() => (resting !== null ? [resting] : selected.value), [resting, selected.value]);
+  return (
+    <>
+      <Connections graph={graph} nodes={nodes} first={resting === null ? MANY : FEW} />
+      <Detail graph={graph} node={nodes[0] ?? null} />
+    </>
+  );
 }
 
 function toGraph(event: Event): void {

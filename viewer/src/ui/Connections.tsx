@@ -6,8 +6,6 @@ import { grouped, joined, percent } from "../words";
 import { wishes } from "./commands";
 import { NodeLine } from "./parts";
 
-const FIRST = 40;
-
 interface Row {
   readonly node: number;
   readonly share: number;
@@ -19,7 +17,7 @@ interface Side {
   readonly hidden: number;
 }
 
-export function Connections({ graph, nodes }: { graph: Graph; nodes: readonly number[] }) {
+export function Connections({ graph, nodes, first }: { graph: Graph; nodes: readonly number[]; first: number }) {
   const inputs = useRef<HTMLDivElement>(null);
   const outputs = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -37,14 +35,15 @@ export function Connections({ graph, nodes }: { graph: Graph; nodes: readonly nu
   }
   return (
     <section class="panel connections" aria-label="Connections">
-      <Column refer={inputs} title="Inputs" words="what feeds it" graph={graph} side={sideOf(graph, nodes, now.edges, "in")} key={`in ${nodes.join()}`} />
-      <Column refer={outputs} title="Outputs" words="what it feeds" graph={graph} side={sideOf(graph, nodes, now.edges, "out")} key={`out ${nodes.join()}`} />
+      <Column first={first} refer={inputs} title="Inputs" words="what feeds it" graph={graph} side={sideOf(graph, nodes, now.edges, "in")} key={`in ${nodes.join()}`} />
+      <Column first={first} refer={outputs} title="Outputs" words="what it feeds" graph={graph} side={sideOf(graph, nodes, now.edges, "out")} key={`out ${nodes.join()}`} />
     </section>
   );
 }
 
-function Column(props: { refer: { current: HTMLDivElement | null }; title: string; words: string; graph: Graph; side: Side }) {
-  const [most, setMost] = useState(FIRST);
+function Column(props: { first: number; refer: { current: HTMLDivElement | null }; title: string; words: string; graph: Graph; side: Side }) {
+  const [factor, setFactor] = useState(1);
+  const most = props.first * factor;
   const { rows, hidden } = props.side;
   const left = rows.length - most;
   const greatest = rows[0]?.share || 1;
@@ -59,7 +58,7 @@ function Column(props: { refer: { current: HTMLDivElement | null }; title: strin
         ))}
         {!rows.length && <p class="hint">{hidden ? "All are hidden." : `Nothing: ${props.words} is not in this graph.`}</p>}
         {left > 0 && (
-          <button type="button" class="link more" onClick={() => setMost(most * 4)}>
+          <button type="button" class="link more" onClick={() => setFactor(factor * 4)}>
             {joined(left, "weaker one")}, {percent(rows.slice(most).reduce((sum, row) => sum + row.share, 0))} in sum
           </button>
         )}

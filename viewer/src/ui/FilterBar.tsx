@@ -69,8 +69,11 @@ function Chip(props: { on: boolean; words: string; count: number; children: Comp
 
 function Kinds({ graph }: { graph: Graph }) {
   const { kinds } = view.value.filters;
-  const counts = new Map<KindName, number>();
-  for (let i = 0; i < graph.n; i++) counts.set(graph.kind(i), (counts.get(graph.kind(i)) ?? 0) + 1);
+  const counts = useMemo(() => {
+    const found = new Map<KindName, number>();
+    for (let i = 0; i < graph.n; i++) found.set(graph.kind(i), (found.get(graph.kind(i)) ?? 0) + 1);
+    return found;
+  }, [graph]);
   return (
     <div class="set" role="group" aria-label="Kinds of nodes">
       {KINDS.filter((kind) => counts.has(kind)).map((kind) => (

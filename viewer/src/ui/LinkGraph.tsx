@@ -19,7 +19,6 @@ const KEYED_STEP = 60;
 
 export function LinkGraph({ graph }: { graph: Graph }) {
   const host = useRef<HTMLDivElement>(null);
-  const tip = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const element = host.current;
     if (!element) return;
@@ -56,8 +55,6 @@ export function LinkGraph({ graph }: { graph: Graph }) {
     const colours = themeKept(host.current, `${theme.value} ${systemTheme.value}`);
     scene.value.show({ graph, visible: now, fanned, theme: colours, pinned: pins, selected: chosen, matches: found, called });
   }, [graph, now, chosen, found, pins, fanned, labels, groups, graph.evidence.value, theme.value, systemTheme.value, scene.value]);
-  const looked = hovered.value;
-  useEffect(() => scene.value?.hover(looked), [looked]);
   useEffect(() => {
     const first = chosen[0];
     if (chosen.length === 1 && first !== undefined) scene.value?.reveal(first);
@@ -74,7 +71,7 @@ export function LinkGraph({ graph }: { graph: Graph }) {
         tabIndex={0}
         onKeyDown={(event) => keys(event, graph)}
       />
-      {looked !== null && <Tip graph={graph} node={looked} refer={tip} />}
+      <Tip graph={graph} />
       <div class="zoom" role="group" aria-label="Zoom">
         <button type="button" aria-label="Closer" title="Closer (+)" onClick={() => wishes.zoom(1.4)}>
           +
@@ -109,14 +106,15 @@ function themeKept(element: Element, key: string): ReturnType<typeof themeOf> {
 }
 
 /** What is under the pointer, in short. */
-function Tip({ graph, node, refer }: { graph: Graph; node: number; refer: { current: HTMLDivElement | null } }) {
-  const at = scene.value?.where(node);
-  if (!at || !scene.value || scene.value.place?.stacked[node]) return null;
+function Tip({ graph }: { graph: Graph }) {
+  const node = hovered.value;
+  useEffect(() => scene.value?.hover(node), [node]);
+  const at = node === null ? null : scene.value?.where(node);
+  if (node === null || !at || !scene.value || scene.value.place?.stacked[node]) return null;
   const [width] = scene.value.size;
   const isRight = at[0] > width / 2;
   return (
     <div
-      ref={refer}
       class="tip"
       aria-hidden="true"
       style={{ top: `${at[1] + 12}px`, ...(isRight ? { right: `${width - at[0] + 10}px` } : { left: `${at[0] + 10}px` }) }}
@@ -213,7 +211,10 @@ class Pointing {
     on("pointerdown", (event) => this.#down(event));
     on("pointermove", (event) => this.#move(event));
     on("pointerup", (event) => this.#up(event));
-    on("pointercancel", (event) => void this.#pointers.delete(event.pointerId));
+    on("pointercancel", (event) => {
+      this.#moved = Infinity;
+      this.#up(event);
+    });
     on("pointerleave", () => this.#pointers.size === 0 && lookAt(null, "graph"));
     on("wheel", (event) => this.#wheel(event), false);
     on("dblclick", () => scene.fit());
@@ -253,13 +254,14 @@ class Pointing {
     this.#pointers.set(event.pointerId, now);
     if (other) {
       const factor = Math.hypot(now[0] - other[0], now[1] - other[1]) / Math.max(Math.hypot(was[0] - other[0], was[1] - other[1]), 1);
-      this.scene.look(zoomed(camera, factor, other));
-    } else this.scene.look({ ...camera, x: camera.x + dx, y: camera.y + dy });
+      this.scene.look(zoomed(camera, factor, other), true);
+    } else this.scene.look({ ...camera, x: camera.x + dx, y: camera.y + dy }, true);
   }
 
   #up(event: PointerEvent): void {
     const was = this.#pointers.delete(event.pointerId);
-    if (!was || this.#moved > STILL || this.#pointers.size) return;
+    if (!was || this.#pointers.size) return;
+    if (this.#moved > STILL) return this.scene.look(this.scene.camera);
     const { node, stack } = this.scene.hit(...this.#at(event));
     if (stack) change({ fanned: [...view.value.fanned, stack.cell] });
     else select(node, event.shiftKey || event.ctrlKey || event.metaKey);

@@ -1,5 +1,5 @@
 // The subgraph: what was pinned and grouped, small enough to be read as a sentence.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Graph } from "../data/graph";
 import { type Box, boxesOf, FEW, heightFor, MOST, type Spot, spread } from "../draw/boxes";
 import { DASHED } from "../draw/marks";
@@ -23,9 +23,13 @@ export function Subgraph({ graph }: { graph: Graph }) {
     sizes.observe(element);
     return () => sizes.disconnect();
   }, []);
-  const now = visible.value;
-  if (!now) return null;
-  const { boxes, links, left, faint } = boxesOf(graph, groups.value, pinned.value, now.nodes, isAll ? MOST : FEW);
+  const [now, held, pins] = [visible.value, groups.value, pinned.value];
+  const found = useMemo(
+    () => now && boxesOf(graph, held, pins, now.nodes, isAll ? MOST : FEW),
+    [graph, held, pins, now, isAll],
+  );
+  if (!found) return null;
+  const { boxes, links, left, faint } = found;
   const width = Math.min(SIZE[0], Math.max(room[0] / 4, 84));
   const space = [Math.max(room[0], 200), Math.max(room[1], heightFor(boxes.length, room[0], [width, SIZE[1]]), 120)] as const;
   const spots = spread(boxes, space, [width, SIZE[1]]).map((spot, i) => put(view.value.places[boxes[i]!.key], spot, space));
