@@ -65,7 +65,7 @@ def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
         done = spawn(before=code + "sys.exit()")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert done.out.count("Usage: micrographia") == 10
+    assert done.out.count("Usage: micrographia") == 12
     assert {"torch", "transformers", "numpy", "pydantic", "tokenizers"} & set(json.loads(done.err)) == set()
     assert min(taken) < SECONDS
 
