@@ -34,13 +34,13 @@ _SHOWN = 40
 class LabelChoices:
     """How much is read and tried; defaults are in the documentation."""
 
-    fit: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions read of those labels are made from.")] = (
+    fit: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text that names are made from.")] = (
         None
     )
-    held: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions read to test labels on.")] = None
+    held: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text to try them on.")] = None
     windows: Annotated[int | None, Parameter(validator=_POSITIVE, help="Windows in which things are changed.")] = None
     places: Annotated[int | None, Parameter(validator=_POSITIVE, help="Places at which each feature is tried.")] = None
-    random: Annotated[int | None, Parameter(validator=_SEVERAL, help="Random directions per layer, beside.")] = None
+    random: Annotated[int | None, Parameter(validator=_SEVERAL, help="Random directions in each layer.")] = None
     rate: Annotated[
         float | None, Parameter(validator=_SHARE, help="False discoveries that are put up with, as a share.")
     ] = None
@@ -59,13 +59,15 @@ def label(
     *,
     explain: Annotated[str | None, Parameter(help="LAYER/FEATURE: show everything that its label rests on.")] = None,
     write: Annotated[
-        tuple[str, str] | None, Parameter(name="--set", help="LAYER/FEATURE and a text: a label of your own.")
+        tuple[str, str] | None, Parameter(name="--set", negative="", help="LAYER/FEATURE and a label of your own.")
     ] = None,
     unset: Annotated[str | None, Parameter(help="LAYER/FEATURE: take a label of your own back.")] = None,
     alike: Annotated[
         bool, Parameter(help="With --explain: how alike the texts around its places are, too.", negative="")
     ] = False,
-    diff: Annotated[tuple[Path, Path] | None, Parameter(help="Compare two files of labels, or two atlases'.")] = None,
+    diff: Annotated[
+        tuple[Path, Path] | None, Parameter(negative="", help="Compare two files of labels, or two atlases'.")
+    ] = None,
     folder: Annotated[
         Path | None,
         Parameter(name="--atlas", help="An atlas, or a basis with one in it. Default: that of the transcoders here."),

@@ -40,7 +40,7 @@ from micrographia.store import Progress, silent
 
 __all__ = ["METHOD", "LabelConfig", "build_labels"]
 
-METHOD = "rules-1"
+METHOD = "rules-2"
 _OTHERS = 20
 
 

@@ -24,6 +24,7 @@ __all__ = ["Causal", "Outputs"]
 
 _SAID = 10
 _FIRST = 5
+_MIXED = 1500
 _COMPARED = 200
 _REDRAWN = 200
 
@@ -57,7 +58,7 @@ class Outputs:
         likeliest = walk.argmax.ravel()[exam.rows]
         real = _coming(crowd, exam, tokens, following, chance)
         guessed = _coming(crowd, exam, tokens, likeliest, chance)
-        null = concentration[crowd.null]
+        null = _pointedness(crowd.writes[:n], effects, [seed, atlas.plan.layer])
         return Outputs(tokens, cosines, concentration, beyond(concentration, null), *real, *guessed)
 
     def screened(self, n: int, rate: float) -> Bool[np.ndarray, " feature"]:
@@ -115,6 +116,16 @@ class Causal:
         # A step moves logits by its length over the norm's scale, which differs from place to place.
         worth = step / _scale(walk, clean).double().cpu().numpy()
         return _judged(crowd, who, up, down, worth, chance)
+
+
+def _pointedness(
+    writes: Float[Tensor, "feature d_model"], effects: Effects, seed: list[int]
+) -> Float64[np.ndarray, " draw"]:
+    """The mean cosine of the first few promoted tokens of many random mixtures of what features write."""
+    generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
+    mixed = torch.randn(_MIXED, len(writes), generator=generator).to(writes) @ writes
+    found = [cosines.topk(min(_FIRST, cosines.shape[1])).values.mean(1) for cosines in effects.cosines(mixed)]
+    return torch.cat(found).double().cpu().numpy()
 
 
 def _places(
