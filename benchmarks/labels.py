@@ -1,6 +1,6 @@
 """Whether labels are right where the truth is known, and what they say where it is not.
 
-    python -m benchmarks.labels --corpus CORPUS [--only planted known shipped] [--out labels.json]
+    python -m benchmarks.labels --corpus CORPUS [--only planted known shipped] [--out labels.json] [--figure kinds.svg]
 
 **planted**: neurons that were put into a model of one block, for several seeds: which kind each role is called, how
 many of the names are wrong, and how many random directions get one. **known**: in a real model, features that read a
@@ -234,6 +234,9 @@ def _shares(labels: list[Label]) -> dict[str, object]:
     for number, kind in enumerate(KINDS):
         low, high = np.quantile((drawn == number).mean(1), [0.025, 0.975])
         found[kind] = [round(float(value), 4) for value in ((kinds == number).mean(), low, high)]
+    held = [label.evidence.held for label in labels if label.evidence and label.evidence.held]
+    found["F1 above 0.4"] = round(sum(each.f1 >= 0.4 for each in held) / len(labels), 4)
+    found["bar"] = round(float(np.median([each.bar for each in held])), 3)
     return found
 
 
@@ -257,6 +260,27 @@ def _centre(layers: dict[Layer, list[Label]], kind: str) -> dict[str, float]:
     }
 
 
+def figure(layers: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """The share of the kinds by layer, with intervals."""
+    import matplotlib.pyplot as plt
+
+    colours = {"input": "#0072b2", "cross": "#e69f00", "output": "#d55e00", "both": "#009e73"}
+    fig, axes = plt.subplots(figsize=(7.2, 3.4))
+    at = np.array([int(layer) for layer in layers])
+    for kind, colour in colours.items():
+        share, low, high = np.array([each[kind][:3] for each in layers.values()]).T * 100
+        axes.plot(at, share, color=colour, label=kind, marker="o", markersize=3, linewidth=1.2)
+        axes.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0)
+    alone = [each["F1 above 0.4"] * 100 for each in layers.values()]  # type: ignore[operator]
+    axes.plot(at, alone, color="#777777", linestyle=":", linewidth=1.2, label="a rule with F1 above 0.4")
+    axes.set(xlabel="layer", ylabel="% of features", ylim=(0, None), xlim=(-0.5, at.max() + 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.14), columnspacing=1.0)
+    fig.tight_layout()
+    plt.rcParams["svg.hashsalt"] = "labels"
+    fig.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path)
@@ -264,6 +288,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=150_000)
     parser.add_argument("--only", nargs="*", default=["planted", "known", "shipped"])
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--figure", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     parts = {
@@ -280,6 +305,8 @@ def main() -> None:
         print(json.dumps(found[name], indent=1), flush=True)
         if chosen.out is not None:
             chosen.out.write_text(json.dumps(found, indent=1) + "\n")
+    if chosen.figure is not None:
+        figure(found["shipped"]["layers"], chosen.figure)  # type: ignore[index]
 
 
 if __name__ == "__main__":

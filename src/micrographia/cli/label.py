@@ -34,9 +34,7 @@ _SHOWN = 40
 class LabelChoices:
     """How much is read and tried; defaults are in the documentation."""
 
-    fit: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text that names are made from.")] = (
-        None
-    )
+    fit: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text names are made from.")] = None
     held: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text to try them on.")] = None
     windows: Annotated[int | None, Parameter(validator=_POSITIVE, help="Windows in which things are changed.")] = None
     places: Annotated[int | None, Parameter(validator=_POSITIVE, help="Places at which each feature is tried.")] = None
