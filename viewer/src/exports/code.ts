@@ -7,6 +7,8 @@ export function python(graph: Graph, view: View, groups: readonly Group[]): stri
   const opened = [quoted(told.model || "smollm2"), ...basis(graph, (name) => `basis=${quoted(name)}`)].join(", ");
   const given = [quoted(spoken(graph)), ...asked(graph, ["target=", "position=", "node_share=", "edge_share="], quoted)];
   const lines = ["import micrographia as mg", "", `scope = mg.open(${opened})`, `graph = scope.trace(${given.join(", ")})`];
+  const odd = told.targets.find((target) => target.token === null);
+  if (odd) lines.push(`# The target was ${quoted(odd.name)}: say target=… and against=…, as it was asked.`);
   if (view.groups) {
     lines.push("", "from micrographia.graph.graph import Supernode", "from micrographia.graph.nodes import NodeId", "");
     const made = groups.map((group) => {
