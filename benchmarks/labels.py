@@ -163,10 +163,15 @@ def _known_basis(model: Model, corpus: Corpus, chosen: list[int], late: Layer) -
     found: dict[Layer, TranscoderLayer] = {}
     for layer, site in sites.items():
         x = run[site][:, 1:].flatten(0, 1).float()
-        rows = (weights.embed if layer == 0 else weights.unembed.weight)[chosen].float()
-        rows = rows - (weights.embed if layer == 0 else weights.unembed.weight).float().mean(0)
-        spread = torch.linalg.cholesky(torch.cov(x.T) + 1e-4 * torch.eye(d))
-        reads = torch.cat([rows, torch.randn(KNOWN, d, generator=generator) @ spread.T])
+        table, norm = (weights.embed if layer == 0 else weights.unembed.weight).float(), weights.blocks[layer].mlp_norm
+        rows = table[chosen] - table.mean(0)
+        if norm is not None:
+            rows = rows * norm.gain.float()
+        # What lies in the stream besides must not count: a row is read through the inverse of the covariance.
+        spread = torch.cov(x.T)
+        spread = spread + 0.05 * spread.diagonal().mean() * torch.eye(d)
+        drawn = torch.randn(KNOWN, d, generator=generator)
+        reads = torch.cat([torch.linalg.solve(spread, rows.T).T, torch.linalg.solve(spread, drawn.T).T])
         values = x @ reads.T
         share = torch.full((2 * KNOWN,), DENSITY)
         share[:KNOWN] = 5e-4 if layer == 0 else 1e-3
