@@ -71,14 +71,11 @@ def test_half_a_million_edges_are_all_drawn_and_moving_draws_none_of_them_anew(s
     assert page.ask("window.micrographia.scene.strokes") == 1000, "the hand has not let go"
     page.page.mouse.up()
     page.until("window.micrographia.scene.strokes >= 2000")
-    drawn = page.counts()["strokes"]
-    assert drawn == 2000
+    assert page.counts()["strokes"] == 2000
     for step in range(12):
         page.page.mouse.move(x + 11 * step, y)
     page.page.wait_for_timeout(60)
-    more = page.counts()["strokes"]
-    assert isinstance(more, int)
-    assert more - drawn <= 12 * 600, "what is looked at is drawn by itself"
+    assert page.counts()["strokes"] == 2000, "what is looked at is drawn by itself"
 
 
 def test_opening_graphs_again_and_again_leaves_nothing_behind(sheet: Open) -> None:

@@ -136,8 +136,11 @@ def test_tokens_that_would_steer_are_inert(call: Call, folder: Path, tmp_path: P
     out = tmp_path / "out.html"
     shown = traced(call, hostile, "--html", str(out), prompt="[/red] <script> :eyes:").result()
     assert shown.splitlines()[0] == "[/red] <script> :eyes:"
-    assert "<script" not in out.read_text()
-    assert "&lt;script&gt;" in out.read_text()
+    page_text = out.read_text()
+    ours = re.findall(r'<script(?: type="application/[a-z-]+" id="graph-[a-z]+")?>', page_text)
+    assert page_text.count("<script") == len(ours) == 4
+    assert page_text.count("<script>") == 1
+    assert "&lt;script&gt;" in page_text
 
 
 # ---------------------------------------------------------------- files

@@ -216,11 +216,13 @@ def _written(
     from micrographia.graph.exchange import write_graph_json
     from micrographia.report.page import write_page
     from micrographia.report.wire.features import features_of
+    from micrographia.report.wire.labels import labels_of
 
     written = {} if out is None else {"graph": str(out)}
     if html is not None:
         features = {} if scope.atlas is None else features_of(found, scope.atlas, scope.model.tokenizer.piece)
-        write_page(found, html, evidence=evidence, features=features)
+        labels = {} if scope.labels is None else labels_of(found, scope.labels)
+        write_page(found, html, evidence=evidence, labels=labels, features=features)
         written["html"] = str(html)
     if graph_json is not None:
         write_graph_json(found, graph_json)

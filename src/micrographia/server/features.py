@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float64, Int64
 from micrographia.atlas.atlas import Atlas, LayerAtlas
 from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
-from micrographia.graph.nodes import Kind as NodeKind
 from micrographia.labels.label import Label
 from micrographia.labels.store import LabelBook, labels_place
 from micrographia.model.tokens import Tokenizer
 from micrographia.report.wire.features import feature_document
+from micrographia.report.wire.labels import label_record, labels_of
 from micrographia.report.wire.live import FeatureList, FeatureRow
 from micrographia.report.wire.records import FeatureDocument, LabelRecord
 
@@ -57,7 +57,7 @@ class Features:
         """What it is called."""
         with self._book() as book:
             found = None if book is None else book.label(layer, index)
-        return None if found is None else _record(found)
+        return None if found is None else label_record(found)
 
     def say(self, layer: int, index: int, text: str) -> LabelRecord | None:
         """Keep a person's own label, or take it back; what it is called now."""
@@ -68,19 +68,12 @@ class Features:
             else:
                 book.unsay(layer, index)
             found = book.label(layer, index)
-        return None if found is None else _record(found)
+        return None if found is None else label_record(found)
 
     def of_nodes(self, graph: Graph) -> dict[str, LabelRecord]:
         """The labels of a graph's features, by the names of their nodes."""
-        n, found = graph.nodes, dict[str, LabelRecord]()
-        features = n.kind == NodeKind.FEATURE
         with self._book() as book:
-            for layer in [] if book is None else sorted(set(n.layer[features].tolist())):
-                here = np.flatnonzero(features & (n.layer == layer))
-                labels = book.labels(layer, sorted(set(n.index[here].tolist()))) if book is not None else _NOBODY
-                known = ((int(i), labels.get(int(n.index[i]))) for i in here)
-                found |= {str(n.id(i)): _record(label) for i, label in known if label is not None}
-        return found
+            return {} if book is None else labels_of(graph, book)
 
     def matching(self, wanted: Filters) -> FeatureList:
         """The features of a description, layer by layer; of a token that is promoted, those first that do it most."""
@@ -161,14 +154,3 @@ def _cosines(its: LayerAtlas, chosen: Int64[np.ndarray, " some"], tokens: list[i
     """How much each feature promotes one of the tokens."""
     there = np.isin(its.arrays["promoted.token"][chosen], tokens)
     return np.where(there, its.arrays["promoted.cosine"][chosen].astype(np.float64), -1.0).max(1, initial=-1.0)
-
-
-def _record(label: Label) -> LabelRecord:
-    return LabelRecord(
-        text=label.text or "",
-        kind=label.kind,
-        score=label.score,
-        nulls=dict(label.nulls or {}),
-        evidence=label.why,
-        by=label.by,
-    )

@@ -131,7 +131,7 @@ export class Scene {
   /** How many edges are on the layers, when everything is drawn. */
   drawnEdges = 0;
   drawnNodes = 0;
-  /** Edges that were stroked so far, again and again: while one moves about, none are. */
+  /** Edges of the whole picture that were stroked so far, again and again: while one moves about or looks, none are. */
   strokes = 0;
   isDone = false;
   /** When the first picture stood there, and when it had every edge, in milliseconds since the page was opened. */
@@ -340,6 +340,7 @@ export class Scene {
     const context = this.#begin(this.#strong);
     for (let i = 0; i < strong.length; i++) {
       this.#stroke(context, strong[i]!, most, 1);
+      this.strokes++;
       if (i % STROKES_AT_ONCE === STROKES_AT_ONCE - 1) yield true;
     }
     this.firstPicture ||= performance.now();
@@ -363,7 +364,6 @@ export class Scene {
     const to = this.where(target[e]!)!;
     const { width, alpha } = strokeOf(share[e]!, score[e]!, most);
     const isMinus = weight[e]! < 0;
-    this.strokes++;
     context.strokeStyle = this.#shown!.colours?.get(e) ?? (isMinus ? theme.minus : theme.plus);
     context.globalAlpha = Math.min(alpha * clear, 1);
     context.lineWidth = width;
