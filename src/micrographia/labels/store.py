@@ -20,7 +20,7 @@ from micrographia.errors import CacheError, CallError, WorkError
 from micrographia.ids import Layer
 from micrographia.labels.label import By, Evidence, Kind, Label, Provenance
 
-__all__ = ["LONGEST", "Control", "LabelBook", "check_text", "labels_beside", "labels_place"]
+__all__ = ["LONGEST", "PATIENCE", "Control", "LabelBook", "check_text", "labels_beside", "labels_place"]
 
 LONGEST = 512
 """Characters of a label that a person writes; other tools take no more."""

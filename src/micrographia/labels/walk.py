@@ -58,7 +58,7 @@ class Walk:
         tested = np.flatnonzero(reading.held.any(1))
         self.branching = tested[:n_branching]
         """The windows that are kept."""
-        self.before = begin(model, torch.from_numpy(reading.ids))
+        self.before = _begin(model, torch.from_numpy(reading.ids))
         self._after: Tensor | None = None
         self._keys: dict[Layer, list[Tensor]] = {}
         self._values: dict[Layer, list[Tensor]] = {}
@@ -105,7 +105,7 @@ class Walk:
             acts: list[Tensor] = []
             gate = Gate(Hooks(readers={site: [partial(_appended, acts)]}))
             past = self._past(some[0].window, range(site.layer + 1))
-            x = begin(model, ids, batch.positions)
+            x = _begin(model, ids, batch.positions)
             onward(weights, model.anatomy, batch, gate, x, layer=0, past=past, allowed=allowed)
             ends = np.cumsum([len(each.ids) for each in some]) - 1
             for i, end in zip(chosen, ends.tolist(), strict=True):
@@ -207,7 +207,7 @@ class Walk:
         return batch, allowed[None, None]
 
 
-def begin(model: Model, ids: Int[Tensor, "row pos"], positions: Int[Tensor, "row pos"] | None = None) -> Stream:
+def _begin(model: Model, ids: Int[Tensor, "row pos"], positions: Int[Tensor, "row pos"] | None = None) -> Stream:
     """The residual in front of the first block."""
     weights, ids = model.weights, ids.to(model.device)
     x = F.embedding(ids, weights.embed)
