@@ -193,6 +193,24 @@ def test_a_reloaded_page_shows_the_same(sheet: Open) -> None:
     assert page.ask("JSON.stringify(window.micrographia.state)") == before
 
 
+def test_a_saved_view_is_shown_again(sheet: Open) -> None:
+    page = sheet(full_graph(0))
+    page.click(strongest(full_graph(0))[0])
+    page.key("p")
+    kept = page.ask("JSON.stringify(window.micrographia.state)")
+    page.key("v")
+    page.page.get_by_role("button", name="Save this view").click()
+    page.answer("one pinned")
+    page.key("v")
+    page.page.get_by_role("button", name="The graph as it came").click()
+    assert page.state("pinned") == []
+    page.page.reload()
+    page.ready()
+    page.key("v")
+    page.page.get_by_role("button", name="one pinned", exact=True).click()
+    assert page.ask("JSON.stringify(window.micrographia.state)") == kept
+
+
 def test_an_address_that_was_meddled_with_opens_the_graph_as_it_came(sheet: Open, tmp_path: object) -> None:
     graph = full_graph(0)
     page = sheet(graph)

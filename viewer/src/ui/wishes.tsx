@@ -1,5 +1,6 @@
 // The dialogs that keys and menus ask for: help, exports, saved views.
 import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { command, python } from "../exports/code";
 import { singleFile } from "../exports/html";
 import { graphJson } from "../exports/json";
@@ -202,7 +203,7 @@ function putUp(next: typeof shelf.value): void {
 }
 
 function Views() {
-  if (!shelf.value.length) takeDown();
+  useEffect(takeDown, []);
   return (
     <div class="views">
       <p class="dim">A view is what is chosen, pinned, grouped, labelled, hidden. It is in the address as well.</p>
