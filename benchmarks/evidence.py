@@ -1,6 +1,6 @@
 """Graphs put to the test on the embedded model: what they predict against what is measured, and how fast.
 
-    python -m benchmarks.evidence [--seconds 60] [--only test|audit|swap|curve|speed] [--out benchmarks/results/evidence.json]
+    python -m benchmarks.evidence [--seconds 60] [--only test|audit|swap|curve|speed] [--out FILE]
 
 Prompts are those of `docs/heroes.md`. Each is traced in the transcoders that come along, its claims are tested for so
 many seconds of wall time, and the graph is audited; the first ones are audited in neurons as well. Swaps between two

@@ -35,7 +35,11 @@ def test_it_prints_the_tree_with_verdicts_and_keeps_what_it_measured(call: Call,
     assert any(line[:1] in "✓✗" for line in lines if line)
     assert any(line.startswith("Claims: ✓ ") for line in lines)
     kept = json.loads((graph / EVIDENCE).read_text())
-    assert len(kept["measured"]) == sum(line[:1] in ("✓", "✗", "·") for line in lines)
+    tree = lines[: next(i for i, line in enumerate(lines) if line.startswith(("Along edges", "Between groups")))]
+    answers = [one for one in kept["measured"].values() if one["kind"] == "answer"]
+    assert len(answers) == sum(line[:1] in ("✓", "✗", "·") for line in tree)
+    assert any(line.startswith("Along edges, directly") for line in lines)
+    assert any(one["kind"] == "paths" for one in kept["measured"].values())
     assert all(len(one["controls"]) == 20 for one in kept["measured"].values())
 
 
@@ -49,6 +53,15 @@ def test_json_holds_every_claim_with_its_verdict(call: Call, graph: Path, folder
         assert len(claim["controls"]) == 20
         assert claim["band"][0] <= claim["band"][1]
     assert found["agreement"]["all_paths"]["n"] == len(found["claims"])
+
+
+def test_a_picture_shows_every_claim_that_was_tried(call: Call, graph: Path, folder: Path, tmp_path: Path) -> None:
+    shown = probed(call, graph, folder, "--controls", "20", "--plot", str(tmp_path / "plot.svg")).result()
+    assert f"Written: {tmp_path / 'plot.svg'}" in shown
+    picture = (tmp_path / "plot.svg").read_text()
+    tried = [one for one in json.loads((graph / EVIDENCE).read_text())["measured"].values() if one["kind"] == "answer"]
+    assert picture.count("<g><title>") == len(tried)
+    assert "cannot be a picture" in probed(call, graph, folder, "--plot", str(tmp_path)).complaint(2)
 
 
 def test_it_goes_on_from_what_is_there_or_begins_anew(call: Call, graph: Path, folder: Path) -> None:
@@ -93,7 +106,8 @@ def test_interrupted_it_keeps_what_it_measured(graph: Path, folder: Path) -> Non
     left = spawn("test", str(graph), "--model", str(folder), before=code)
     assert (left.code, left.out, left.err) == (130, "", "error: interrupted.\n")
     kept = json.loads((graph / EVIDENCE).read_text())["measured"]
-    assert 20 < sum(len(one["controls"]) for one in kept.values()) <= 40
+    answers = [one for one in kept.values() if one["kind"] == "answer"]
+    assert 20 <= sum(len(one["controls"]) for one in answers) <= 40
     assert sorted(path.name for path in graph.iterdir()) == [EVIDENCE, "manifest.json", "tables.safetensors"]
 
 
