@@ -88,7 +88,7 @@ def test_hover_looks_click_chooses_shift_adds_escape_goes_back(sheet: Open) -> N
     first, second = strongest(graph, 2)
     page.hover(first)
     assert first in page.text(".tip")
-    assert first in page.text(".detail")
+    page.until(f"document.querySelector('.detail').textContent.includes('{first}')")
     assert page.state("selected") == []
     page.click(first)
     page.click(second, add=True)
