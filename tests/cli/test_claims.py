@@ -120,7 +120,6 @@ def test_interrupted_it_keeps_what_it_measured(graph: Path, folder: Path) -> Non
         (("--target", "target.9"), "There is no node target.9 in this graph"),
         (("--target", "token@1"), "token@1 is no target"),
         (("--basis", "neurons:frozen-gate"), "traced in another basis (Neurons)"),
-        (("--dtype", "bfloat16"), "in another dtype (float32)"),
     ],
 )
 def test_a_careless_call_is_one_sentence(

@@ -71,7 +71,6 @@ def claims(
         micrographia trace "The capital of France is" --out paris
         micrographia test paris --seconds 120
         micrographia test --new paris
-        micrographia test paris.circuit.toml
     """
     from micrographia.cli.circuits import is_circuit, run_circuit_file, write_first_circuit
     from micrographia.cli.faithfulness import measure_faithfulness
@@ -80,24 +79,24 @@ def claims(
     from micrographia.graph.files import load_graph
 
     if is_circuit(graph):
-        run_circuit_file(graph, basis, model_options, controls=controls, seed=seed, json=json)
-        return
+        return run_circuit_file(graph, basis, model_options, controls=controls, seed=seed, json=json)
     if new:
-        write_first_circuit(graph, basis, json=json)
-        return
+        return write_first_circuit(graph, basis, json=json)
     if plot is not None and (plot.is_dir() or not plot.parent.is_dir()):
         raise CallError(f"{plot} cannot be a picture: give the name of a file in a folder that is there.")
     found = load_graph(graph)
     scope = _opened(found, graph, basis, model_options)
     if audit or circuit_curve:
-        measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=seed, json=json)
-        return
+        return measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=seed, json=json)
     if anew:
         forget_evidence(graph)
-    with progress() as report:
-        evidence = scope.test(
-            found, seconds=seconds, target=target, controls=controls or MOST, seed=seed, folder=graph, progress=report
-        )
+    most = {"controls": controls or MOST, "seed": seed}
+    with progress() as bar:
+        evidence = scope.test(found, seconds=seconds, target=target, **most, folder=graph, progress=bar)
+    _report(scope, found, evidence, top, plot, json)
+
+
+def _report(scope: "Microscope", found: "Graph", evidence: "Evidence", top: int, plot: Path | None, json: bool) -> None:
     if plot is not None:
         write_plot(evidence, plot)
     if json:

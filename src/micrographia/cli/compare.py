@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from micrographia.evidence.comparing import Comparison, Swap, SwapControls
     from micrographia.microscope import Microscope
 
-__all__ = ["compare", "print_comparison"]
+__all__ = ["compare", "print_comparison", "read_layers"]
 
 _LONGEST = 28
 
