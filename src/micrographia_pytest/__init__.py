@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from micrographia.evidence.circuit_runs import CircuitRun, Held
     from micrographia.evidence.circuits import Circuit, CircuitClaim
 
-__all__ = ["CircuitFails", "CircuitFile", "CircuitItem", "pytest_addoption", "pytest_collect_file"]
+__all__ = ["CircuitError", "CircuitFile", "CircuitItem", "pytest_addoption", "pytest_collect_file"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +30,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "CircuitFi
     return CircuitFile.from_parent(parent, path=file_path) if wanted else None
 
 
-class CircuitFails(Exception):
+class CircuitError(Exception):
     """A claim does not hold."""
 
 
@@ -79,14 +79,14 @@ class CircuitItem(pytest.Item):
         try:
             self.held = self._file.run_of(self._circuit).test(self._claim)
         except MicrographiaError as error:
-            raise CircuitFails(str(error)) from error
+            raise CircuitError(str(error)) from error
         self.add_report_section("call", "circuit", self.held.figures)
         if not self.held.holds:
-            raise CircuitFails(self.held.figures)
+            raise CircuitError(self.held.figures)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         """The sentence alone, where it is one."""
-        if isinstance(excinfo.value, CircuitFails):
+        if isinstance(excinfo.value, CircuitError):
             return f"{self._claim.words}\n    {excinfo.value}"
         return str(super().repr_failure(excinfo))
 

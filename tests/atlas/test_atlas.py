@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import micrographia as mg
 from micrographia.atlas.atlas import BESIDE, Atlas, atlas_beside
+from micrographia.bases.named import shipped_folder
 from micrographia.bases.neurons import Neurons
 from micrographia.bases.transcoder import PerLayer
 from micrographia.errors import CacheError, CallError
@@ -144,3 +146,16 @@ def test_features_that_promote_a_token_are_found(atlas: Atlas) -> None:
         if said.token == 9
     ]
     assert found == slow
+
+
+def test_the_atlas_that_comes_along_is_of_the_transcoders_that_do() -> None:
+    folder = shipped_folder()
+    assert folder is not None
+    atlas = Atlas.open(folder / BESIDE)
+    atlas.verify()
+    scope = mg.open(basis="transcoders")
+    atlas.check(scope.model, scope.basis)
+    feature = atlas.feature(25, 80)
+    said = [scope.model.tokenizer.piece(each.token) for each in feature.promoted]
+    assert "␣languages" in said
+    assert any("speak" in scope.model.tokenizer.decode(each.tokens) for each in feature.strongest)
