@@ -50,10 +50,11 @@ OF_KINDS = """\
 Of the influence of a graph's features, how much is in features of each [kind](labels.md), and how much in such with a
 label:"""
 UNGUESSED = """\
-In each graph the three most influential features whose label has no word in common with the tokens that they promote:
-what one would not have guessed from those. The score is on unseen documents, and .5 is chance; beside it stand the same
-score of shuffled labels, of random directions, and of the commonest token of the strongest places as a rule. ≠: the
-feature does something else in this prompt. `micrographia label --explain LAYER/FEATURE` prints the evidence."""
+In each graph the three most influential features whose label has no word in common with the tokens that they promote or
+stand at: what one would not have guessed from those. The score is on unseen documents, and .5 is chance; beside it
+stand the same score of shuffled labels, of random directions, and of the commonest token of the strongest places as a
+rule. ≠: the feature does something else in this prompt. `micrographia label --explain LAYER/FEATURE` prints the
+evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ class Named:
 
 def unguessed(graph: Graph, book: LabelBook) -> list[Named]:
     """The labelled features that are not on the token in front, the most influential first, of whose label's words
-    none is among the tokens that the feature promotes here. Each feature once."""
+    none is among the tokens that the feature promotes here, nor the token that it stands at. Each feature once."""
     n, found = graph.nodes, dict[tuple[int, int], Named]()
     for i in np.argsort(-n.influence, kind="stable").tolist():
         name = n.id(i)
@@ -220,7 +221,8 @@ def unguessed(graph: Graph, book: LabelBook) -> list[Named]:
         if name.kind is not Kind.FEATURE or here is None or not here.text or n.position[i] < graph.prompt.prepended:
             continue
         layer, index = int(n.layer[i]), int(n.index[i])
-        promoted = {stem(plain(piece)) for piece, _ in graph.node(name).promotes}
+        there = graph.prompt.pieces[int(n.position[i])]
+        promoted = {stem(plain(piece)) for piece in (there, *(piece for piece, _ in graph.node(name).promotes))}
         if (layer, index) not in found and not promoted & set(map(stem, re.findall(r"[^\W_]+", here.text.casefold()))):
             label = book.label(layer, index)
             assert label is not None
