@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +132,13 @@ def test_a_newer_file_and_one_that_is_none_are_refused(tmp_path: Path) -> None:
         LabelBook.open(tmp_path / "text.labels")
     with pytest.raises(CallError, match="There are no labels"):
         LabelBook.open(tmp_path / "absent.labels")
+
+
+def test_damaged_evidence_is_one_sentence(book: LabelBook) -> None:
+    for blob in (b"no such thing", zlib.compress(b"[]")):
+        book._connection.execute("UPDATE labels SET evidence = ? WHERE layer = 0 AND feature = 3", (blob,))
+        with pytest.raises(CacheError, match=r"evidence of 0/3 in .* cannot be read.*--layers 0"):
+            book.label(0, 3)
 
 
 def test_where_nothing_can_be_written_labels_can_be_read(book: LabelBook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast, final
 
+from pydantic import ValidationError
+
 from micrographia import store
 from micrographia.atlas.atlas import BESIDE, Atlas, built_place
 from micrographia.bases.named import shipped_folder
@@ -230,7 +232,13 @@ class LabelBook:
     def _label(self, row: _Row, own: str | None) -> Label:
         layer, index, build, kind, text, why, score, low, high, *rest = row
         *nulls, blob = rest
-        evidence = Evidence.model_validate_json(_unpacked(cast("bytes", blob)))
+        try:
+            evidence = Evidence.model_validate_json(_unpacked(cast("bytes", blob)))
+        except (zlib.error, ValidationError) as error:
+            raise CacheError(
+                f"The evidence of {layer}/{index} in {self.path} cannot be read: it is damaged. Make its layer's "
+                f"labels anew: micrographia label --layers {layer}"
+            ) from error
         label = Label(
             layer=Layer(layer),
             index=index,
