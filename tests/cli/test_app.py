@@ -31,8 +31,8 @@ def test_help_lists_every_verb_and_what_the_exit_codes_mean(call: Call) -> None:
     [
         (
             "trace",
-            "--basis --target --against --position --nodes --share --node-share --edge-share --group --memory --top "
-            "--out --html --graph-json --test --json --bos --chat --model --device --dtype",
+            "--basis --nodes --share --node-share --edge-share --group --memory --top --out --html --graph-json --test "
+            "--json --target --against --position --bos --chat --model --device --dtype",
         ),
         ("view", "--port --open --basis --model --device --dtype"),
         ("lens", "--watch --top --between --json --bos --chat --model --device --dtype"),
