@@ -205,6 +205,9 @@ def compare(chosen: argparse.Namespace) -> None:
     for side, report in sides.items():
         print(f"{side}: {report['tokens']:,} tokens in {report['cpu']:.0f} CPU s ({report['wall']:.0f} s of wall)")
     result: dict[str, object] = {"sides": sides, "windows": chosen.windows, "torch": torch.__version__}
+    for report in sides.values():
+        for place in ("model", "windows", "corpus", "out"):
+            report.pop(place, None)
     folders = {"sparsify": chosen.work / "sparsify", "ours": chosen.work / "ours" / "transcoders"}
     meters = measured(chosen.corpus, chosen.windows, folders)
     for treatment in TREATMENTS:

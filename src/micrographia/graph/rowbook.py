@@ -210,7 +210,8 @@ class RowBook:
     def fold(self, layer: int, chosen: Int[Tensor, " chosen"], n_features: int) -> Folded:
         """A layer's columns after the choice; their memory is given back."""
         early, self._early[layer] = self._early[layer], []
-        return Folded.joined([*early, self._emptied(layer, chosen, n_features)])
+        last = self._emptied(layer, chosen, n_features)
+        return Folded.joined([*early, last]) if early else last
 
     def _emptied(self, layer: int, chosen: Int[Tensor, " chosen"], n_features: int) -> Folded:
         held = self.columns[layer].bytes

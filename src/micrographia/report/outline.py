@@ -5,7 +5,7 @@ that stands in front of every prompt is one part too: nothing of it depends on t
 influence that enters it from outside; what goes on from one of its members to another is counted once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from micrographia.graph.graph import Graph, NodeLabel
 from micrographia.graph.nodes import Kind
 from micrographia.report.words import joined, span
 
-__all__ = ["NEURONS", "Branch", "Outline", "Part", "Said", "outline", "parts_of"]
+__all__ = ["NEURONS", "Branch", "Outline", "Part", "Said", "outline", "parts_of", "walked"]
 
 NEURONS = "Neurons"
 """The kind of basis, as facts name it, that leaves nothing unexplained: what is missing was only not traced."""
@@ -119,6 +119,14 @@ def _upwards(number: int, parents: Sequence[int]) -> set[int]:
 
 def _grown(number: int, parts: Sequence[Part], children: dict[int, list[int]]) -> Branch:
     return Branch(parts[number], tuple(_grown(child, parts, children) for child in children.get(number, ())))
+
+
+def walked(branch: Branch, prefix: str = "", below: str = "") -> Iterator[tuple[Branch, str]]:
+    """Every line of a tree, with what stands in front of it where trees are drawn in text."""
+    yield branch, prefix
+    for number, child in enumerate(branch.children):
+        last = number == len(branch.children) - 1
+        yield from walked(child, below + ("└ " if last else "├ "), below + ("  " if last else "│ "))
 
 
 # ---------------------------------------------------------------- parts

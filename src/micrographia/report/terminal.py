@@ -11,7 +11,7 @@ from micrographia.evidence.evidence import Evidence
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
 from micrographia.report.books import Entry, counted, entries, held, judged, work
-from micrographia.report.outline import Branch, Part, outline, parts_of
+from micrographia.report.outline import Part, outline, parts_of, walked
 from micrographia.report.routes import PATHS, Route, routes
 from micrographia.report.verdicts import claimed, verdicts
 from micrographia.report.words import inert, joined, percent, shortened, significant
@@ -44,7 +44,7 @@ def summary(
 
 def _outline(graph: Graph, width: int, at_most: int) -> RenderableType:
     tree = outline(graph, at_most)
-    rows = [_cells(branch.part, prefix) for branch, prefix in _walked(tree.root)]
+    rows = [_cells(branch.part, prefix) for branch, prefix in walked(tree.root)]
     table = Table.grid(padding=(0, 1, 0, 0))
     for name, longest in zip(_COLUMNS, _widths(rows, width), strict=True):
         table.add_column(no_wrap=True, width=longest, justify="right" if name in ("share", "active") else "left")
@@ -55,7 +55,7 @@ def _outline(graph: Graph, width: int, at_most: int) -> RenderableType:
     note = Text(style="dim")
     if hidden:
         note.append(f"{joined(hidden, 'part')} more, with shares of {percent(tree.hidden_share)} in sum.")
-    legend = _legend([branch.part for branch, _ in _walked(tree.root)])
+    legend = _legend([branch.part for branch, _ in walked(tree.root)])
     return Group(Text("From the answer down", style="bold"), table, *([note] if hidden else []), *legend)
 
 
@@ -73,13 +73,6 @@ def _widths(rows: Sequence[Sequence[Text]], width: int) -> list[int]:
     most = _MOST_NARROW if width < _NARROW else _MOST_WIDE if width < _UNBOUNDED else needed
     given = [min(some, most[i]) for i, some in enumerate(needed[:-1])]
     return [*given, max(min(needed[-1], width - sum(given) - len(given)), len(_COLUMNS[-1]))]
-
-
-def _walked(branch: Branch, prefix: str = "", below: str = "") -> Iterator[tuple[Branch, str]]:
-    yield branch, prefix
-    for number, child in enumerate(branch.children):
-        last = number == len(branch.children) - 1
-        yield from _walked(child, below + ("└ " if last else "├ "), below + ("  " if last else "│ "))
 
 
 def _cells(part: Part, prefix: str) -> Sequence[Text]:

@@ -13,7 +13,7 @@ from micrographia.evidence.evidence import Agreement, Evidence, Tested
 from micrographia.evidence.verdicts import Verdict
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
-from micrographia.report.outline import Branch, outline
+from micrographia.report.outline import Branch, outline, walked
 from micrographia.report.words import inert, joined, percent, shortened
 
 __all__ = ["MARKS", "claimed", "verdicts"]
@@ -67,7 +67,7 @@ def _target(evidence: Evidence) -> Text:
 
 
 def _rows(root: Branch, graph: Graph, found: _Found) -> Iterator[tuple[Text, ...]]:
-    for branch, prefix in _walked(root):
+    for branch, prefix in walked(root):
         part = branch.part
         n = graph.nodes
         mine = frozenset(i for i in part.members if n.kind[i] == Kind.FEATURE)
@@ -77,13 +77,6 @@ def _rows(root: Branch, graph: Graph, found: _Found) -> Iterator[tuple[Text, ...
         share = "" if part.kind == Kind.TARGET else percent(part.share)
         tested = found.get(mine)
         yield _mark(tested), Text(share), name, *_figures(tested)
-
-
-def _walked(branch: Branch, prefix: str = "", below: str = "") -> Iterator[tuple[Branch, str]]:
-    yield branch, prefix
-    for number, child in enumerate(branch.children):
-        last = number == len(branch.children) - 1
-        yield from _walked(child, below + ("└ " if last else "├ "), below + ("  " if last else "│ "))
 
 
 def _mark(tested: Tested | None) -> Text:
