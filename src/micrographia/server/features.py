@@ -13,7 +13,7 @@ from micrographia.atlas.atlas import Atlas, LayerAtlas
 from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
 from micrographia.labels.label import Label
-from micrographia.labels.store import LabelBook, labels_place
+from micrographia.labels.store import LabelBook, labels_beside, labels_place
 from micrographia.model.tokens import Tokenizer
 from micrographia.report.wire.features import feature_document
 from micrographia.report.wire.labels import label_record, labels_of
@@ -98,11 +98,11 @@ class Features:
     @contextmanager
     def _book(self) -> Generator[LabelBook | None]:
         """The labels, open; None where nobody has made any."""
-        place = labels_place(self.atlas.folder)
-        if not place.is_file():
+        book = labels_beside(self.atlas)
+        if book is None:
             yield None
             return
-        with LabelBook.open(place) as book:
+        with book:
             yield book
 
     def _promoted(self, text: str) -> list[int]:
