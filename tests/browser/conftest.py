@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 from tests.atlas.conftest import atlas, basis, corpus, llama
+from tests.cli.conftest import call, folder, scope
 from tests.model.conftest import case, model, tiny
 from tests.server.conftest import desk, looking, served, shelf_folder
 
@@ -27,7 +28,22 @@ if TYPE_CHECKING:
     from micrographia.server.serve import Listener
     from tests.browser.sheet import Open
 
-__all__ = ["atlas", "basis", "case", "corpus", "desk", "llama", "looking", "model", "served", "shelf_folder", "tiny"]
+__all__ = [
+    "atlas",
+    "basis",
+    "call",
+    "case",
+    "corpus",
+    "desk",
+    "folder",
+    "llama",
+    "looking",
+    "model",
+    "scope",
+    "served",
+    "shelf_folder",
+    "tiny",
+]
 
 REPOSITORY = Path(__file__).parents[2]
 REQUIRED = "MICROGRAPHIA_BROWSER_REQUIRED"

@@ -108,7 +108,7 @@ export interface ErrorDocument {
   readonly error: string;
 }
 
-/** What is known about the claims of a graph. */
+/** What is known about the claims of a graph: about its answer, and about its inside. */
 export interface EvidenceDocument {
   readonly target: number;
   readonly name: string;
@@ -116,6 +116,7 @@ export interface EvidenceDocument {
   readonly probability: number | null;
   readonly rate: number;
   readonly claims: readonly ClaimRecord[];
+  readonly links: readonly LinkRecord[];
 }
 
 /** One place where a feature is active, the tokens around it, and which of them it is. */
@@ -132,6 +133,7 @@ export interface FactsRecord {
   readonly model_fingerprint: string;
   readonly basis_fingerprint: string;
   readonly gate_rule: string | null;
+  readonly selection: string;
   readonly work: string;
   readonly versions: { readonly [name: string]: string };
 }
@@ -201,6 +203,7 @@ export interface GraphDocument {
   readonly labels: { readonly [name: string]: LabelRecord };
   readonly evidence: EvidenceDocument | null;
   readonly features: { readonly [name: string]: FeatureDocument };
+  readonly kept: string;
   readonly columns: readonly ColumnRecord[];
 }
 
@@ -307,6 +310,23 @@ export interface LabelRequest {
 export interface LedgerRecord {
   readonly entries: readonly EntryRecord[];
   readonly sentences: readonly string[];
+}
+
+/** A claim about the inside: without the members, what is read changes by so much of itself. */
+export interface LinkRecord {
+  readonly kind: "group" | "paths" | "direct";
+  readonly name: string;
+  readonly to: string;
+  readonly members: readonly number[];
+  readonly reads: readonly number[];
+  readonly predicted: number;
+  readonly effect: number | null;
+  readonly low: number | null;
+  readonly high: number | null;
+  readonly verdict: "confirmed" | "refuted" | "untested";
+  readonly why: string;
+  readonly p: number | null;
+  readonly n_controls: number;
 }
 
 /** What is known so far. */

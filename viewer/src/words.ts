@@ -18,6 +18,11 @@ export function short(text: string, longest: number): string {
   return some.length <= longest ? some : some.slice(0, longest - 1) + "…";
 }
 
+/** A token's piece as text: its signs for spaces and line ends are those again. */
+export function plain(piece: string): string {
+  return piece.replaceAll("␣", " ").replaceAll("⏎", "\n").replaceAll("⇥", "\t").replaceAll("␍", "\r");
+}
+
 /** A share of 1: `31.2%`, `0.04%`, and never 0 for what is not. */
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return "?";

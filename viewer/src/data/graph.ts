@@ -24,6 +24,7 @@ export interface NodeColumns {
   readonly curve: Numbers;
   readonly total: Numbers;
   readonly inputs: Numbers;
+  readonly folded: Numbers;
   /** The share of positions at which a feature is active; not a number where nobody knows. */
   readonly density: Numbers | null;
 }
@@ -73,6 +74,7 @@ export class Graph {
       curve: node("curve"),
       total: node("total"),
       inputs: node("inputs"),
+      folded: node("folded"),
       density: columns.has("nodes.density") ? node("density") : null,
     };
     this.edges = {
@@ -159,19 +161,26 @@ export class Graph {
     return this.#said("suppressed", node);
   }
 
+  /** Whether features say what they promote. */
+  get hasPromoted(): boolean {
+    return this.#columns.has("promoted.tokens");
+  }
+
+  /** What a feature promotes or suppresses: ids of tokens, with logits. */
+  saidIds(side: "promoted" | "suppressed", node: number): [number, number][] {
+    const width = this.#columns.width(`${side}.tokens`);
+    const tokens = this.#columns.get(`${side}.tokens`);
+    const logits = this.#columns.get(`${side}.logits`);
+    return Array.from({ length: width }, (_, i) => [tokens[node * width + i]!, logits[node * width + i]!]);
+  }
+
   piece(position: number): string {
     return this.document.prompt.pieces[position] ?? "";
   }
 
-  #said(side: string, node: number): Said[] {
-    if (this.kind(node) !== "feature" || !this.#columns.has(`${side}.tokens`)) return [];
-    const width = this.#columns.width(`${side}.tokens`);
-    const tokens = this.#columns.get(`${side}.tokens`);
-    const logits = this.#columns.get(`${side}.logits`);
-    return Array.from({ length: width }, (_, i) => ({
-      token: this.document.pieces[String(tokens[node * width + i])] ?? "",
-      logit: logits[node * width + i] ?? 0,
-    }));
+  #said(side: "promoted" | "suppressed", node: number): Said[] {
+    if (this.kind(node) !== "feature" || !this.hasPromoted) return [];
+    return this.saidIds(side, node).map(([token, logit]) => ({ token: this.document.pieces[String(token)] ?? "", logit }));
   }
 
   #name(i: number): string {

@@ -124,10 +124,17 @@ const EXPORTS: readonly Export[] = [
   })),
   {
     name: "Graph JSON",
-    words: "What is shown, as circuit-tracer and Neuronpedia read it; bias and ledger have no place there",
+    words: "The whole graph, books included, with your groups and labels; also for circuit-tracer and Neuronpedia",
+    run: () => {
+      if (graph.value) saveText(name("json"), graphJson(graph.value, view.value, groups.value, null), "application/json");
+    },
+  },
+  {
+    name: "Graph JSON of what is shown",
+    words: "The nodes and edges that are shown, for circuit-tracer and Neuronpedia; without bias and books",
     run: () => {
       const [open, now] = [graph.value, visible.value];
-      if (open && now) saveText(name("json"), graphJson(open, view.value, groups.value, now, called), "application/json");
+      if (open && now) saveText(name("shown.json"), graphJson(open, view.value, groups.value, now), "application/json");
     },
   },
   {

@@ -1,11 +1,13 @@
 """A graph as the page reads it: one record, and its columns as binary data."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from micrographia.evidence.evidence import Evidence, Tested
+from micrographia.graph.files import manifest_of
 from micrographia.graph.graph import Graph
 from micrographia.report.books import counted, entries, held, judged, work
 from micrographia.report.wire.records import (
@@ -19,6 +21,7 @@ from micrographia.report.wire.records import (
     GroupRecord,
     LabelRecord,
     LedgerRecord,
+    LinkRecord,
     PromptRecord,
     ReadingRecord,
     SharesRecord,
@@ -29,15 +32,16 @@ __all__ = ["Packed", "evidence_document", "packed"]
 
 _ALIGNED = 8
 _EXACT_EDGES = 50_000
-"""Up to so many edges, weights travel in all their digits."""
+"""Up to so many edges, all numbers travel in all their digits."""
+_KEPT = {"scores", "ledger", "facts", "foreign"}
 _WIDTHS = {"u8": np.uint8, "i16": np.int16, "i32": np.int32, "f32": np.float32, "f64": np.float64}
-_NODES = {"kind": "u8", "layer": "i16", "position": "i32", "index": "i32", "activation": "f64", "total": "f64"}
+_NODES = {"kind": "u8", "layer": "i16", "position": "i32", "index": "i32"}
 _EDGES = {"source": "i32", "target": "i32"}
 _PROMOTED = {
-    "promoted.tokens": ("tokens", "i32"),
-    "promoted.logits": ("logits", "f32"),
-    "suppressed.tokens": ("suppressed", "i32"),
-    "suppressed.logits": ("suppressed_logits", "f32"),
+    "promoted.tokens": "tokens",
+    "promoted.logits": "logits",
+    "suppressed.tokens": "suppressed",
+    "suppressed.logits": "suppressed_logits",
 }
 
 
@@ -80,6 +84,7 @@ def packed(
         labels={**_labels(graph), **labels},
         evidence=None if evidence is None else evidence_document(graph, evidence),
         features=dict(features),
+        kept=json.dumps(manifest_of(graph).model_dump(include=_KEPT), allow_nan=False),
         columns=places,
     )
     return Packed(document, blob)
@@ -94,16 +99,37 @@ def evidence_document(graph: Graph, evidence: Evidence) -> EvidenceDocument:
         probability=evidence.probability,
         rate=evidence.rate,
         claims=tuple(_claim(graph, one) for one in evidence.tested),
+        links=tuple(_link(graph, one) for one in evidence.inside),
     )
 
 
 def _claim(graph: Graph, one: Tested) -> ClaimRecord:
+    claim = one.claim
+    return ClaimRecord.model_validate(
+        dict(name=claim.name, predicted=claim.total, direct=claim.direct, **_tested(graph, one))
+    )
+
+
+def _link(graph: Graph, one: Tested) -> LinkRecord:
+    claim = one.claim
+    reads = tuple(map(graph.nodes.find, claim.reads))
+    return LinkRecord.model_validate(
+        dict(
+            kind=claim.kind,
+            name=claim.name,
+            to=claim.to,
+            reads=reads,
+            predicted=claim.predicted,
+            **_tested(graph, one),
+        )
+    )
+
+
+def _tested(graph: Graph, one: Tested) -> dict[str, object]:
+    """What every claim has: what is taken out, what came of it, and what that is worth."""
     judged_, measured = one.judgement, one.measured
-    return ClaimRecord(
-        name=one.claim.name,
+    return dict(
         members=tuple(map(graph.nodes.find, one.claim.members)),
-        predicted=one.claim.total,
-        direct=one.claim.direct,
         effect=None if measured is None else measured.effect,
         low=judged_.low,
         high=judged_.high,
@@ -150,6 +176,7 @@ def _facts(graph: Graph) -> FactsRecord | None:
         model_fingerprint=f.model_fingerprint,
         basis_fingerprint=f.basis_fingerprint,
         gate_rule=f.gate_rule,
+        selection=f.selection,
         work=work(f),
         versions=dict(sorted(f.versions.items())),
     )
@@ -171,21 +198,20 @@ def _columns(graph: Graph, features: Mapping[str, FeatureDocument]) -> tuple[tup
 
 def _listed(graph: Graph, features: Mapping[str, FeatureDocument]) -> dict[str, tuple[str, np.ndarray]]:
     n, e, p = graph.nodes, graph.edges, graph.promoted
-    exact = "f64" if len(e) <= _EXACT_EDGES else "f32"
+    number = "f64" if len(e) <= _EXACT_EDGES else "f32"
     found = {
-        f"nodes.{each.name}": (_NODES.get(each.name, "f32"), np.asarray(getattr(n, each.name))) for each in fields(n)
+        f"nodes.{each.name}": (_NODES.get(each.name, "f64"), np.asarray(getattr(n, each.name))) for each in fields(n)
     }
     if features:
         names = (f"{layer}.{index}" for layer, index in zip(n.layer.tolist(), n.index.tolist(), strict=True))
         known = (features.get(name) if kind == 0 else None for name, kind in zip(names, n.kind.tolist(), strict=True))
         found["nodes.density"] = "f32", np.array([np.nan if one is None else one.density for one in known])
     found |= {
-        f"edges.{each.name}": (
-            _EDGES.get(each.name, exact if each.name == "weight" else "f32"),
-            np.asarray(getattr(e, each.name)),
-        )
-        for each in fields(e)
+        f"edges.{each.name}": (_EDGES.get(each.name, number), np.asarray(getattr(e, each.name))) for each in fields(e)
     }
     if p is not None:
-        found |= {name: (dtype, np.asarray(getattr(p, field))) for name, (field, dtype) in _PROMOTED.items()}
+        found |= {
+            name: ("i32" if name.endswith("tokens") else number, np.asarray(getattr(p, field)))
+            for name, field in _PROMOTED.items()
+        }
     return found

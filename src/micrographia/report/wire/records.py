@@ -23,6 +23,7 @@ __all__ = [
     "HistogramRecord",
     "LabelRecord",
     "LedgerRecord",
+    "LinkRecord",
     "PromptRecord",
     "ReadingRecord",
     "SaidRecord",
@@ -129,6 +130,7 @@ class FactsRecord(WireRecord):
     model_fingerprint: str
     basis_fingerprint: str
     gate_rule: str | None
+    selection: Text
     work: Text
     versions: dict[str, str]
 
@@ -164,8 +166,29 @@ class ClaimRecord(WireRecord):
     n_controls: int
 
 
+class LinkRecord(WireRecord):
+    """A claim about the inside: without the members, what is read changes by so much of itself.
+
+    Between groups ("group"), along an edge by all paths that are shown ("paths"), and by the edge alone ("direct").
+    """
+
+    kind: Literal["group", "paths", "direct"]
+    name: Text
+    to: Text
+    members: tuple[int, ...]
+    reads: tuple[int, ...]
+    predicted: float
+    effect: float | None
+    low: float | None
+    high: float | None
+    verdict: _Word
+    why: str
+    p: float | None
+    n_controls: int
+
+
 class EvidenceDocument(WireRecord):
-    """What is known about the claims of a graph."""
+    """What is known about the claims of a graph: about its answer, and about its inside."""
 
     target: int
     name: Text
@@ -173,6 +196,7 @@ class EvidenceDocument(WireRecord):
     probability: float | None
     rate: float
     claims: tuple[ClaimRecord, ...]
+    links: tuple[LinkRecord, ...]
 
 
 class HistogramRecord(WireRecord):
@@ -241,6 +265,9 @@ class GraphDocument(WireRecord):
     labels: dict[str, LabelRecord]
     evidence: EvidenceDocument | None
     features: dict[str, FeatureDocument]
+    kept: Text
+    """Scores, ledger, facts and what another tool's file said, in JSON as the graph's manifest has them: the page shows
+    them in other words, and gives them back where the graph is exported."""
     columns: tuple[ColumnRecord, ...]
 
 
