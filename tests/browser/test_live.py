@@ -178,7 +178,9 @@ def test_claims_are_tested_live_and_verdicts_reach_the_graph(opened: Page, shelf
     known = load_evidence(load_graph(shelf_folder / "first"), shelf_folder / "first")
     assert known is not None
     shown = opened.eval_on_selector_all("[data-claim]", "rows => rows.map(r => [r.dataset.claim, r.dataset.verdict])")
-    assert dict(map(tuple, shown)) == {one.claim.name: one.judgement.verdict for one in known.tested}
+    everything = (*known.tested, *known.inside)
+    assert dict(map(tuple, shown)) == {one.claim.key: one.judgement.verdict for one in everything}
+    assert known.inside
     opened.keyboard.press("Escape")
     opened.reload()
     ready(opened)

@@ -1,5 +1,6 @@
 """A graph on the wire is the graph."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from micrographia.evidence.claims import claims_of
 from micrographia.evidence.evidence import Evidence, Measured
+from micrographia.evidence.links import links_of
+from micrographia.graph.files import manifest_of
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
 from micrographia.report.books import entries
@@ -91,3 +94,30 @@ def test_claims_come_with_what_was_measured_beside_controls() -> None:
     assert first.low is not None
     assert (second.effect, second.low, second.p, second.n_controls, second.verdict) == (None, None, None, 0, "untested")
     assert first.members == tuple(map(graph.nodes.find, claims[0].members))
+
+
+def test_claims_about_the_inside_come_along_with_both_ends() -> None:
+    graph = small_graph(3, node_share=1.0, edge_share=1.0)
+    claims = claims_of(graph)
+    links = links_of(graph, claims)
+    controls = tuple(np.linspace(-0.01, 0.01, 40).tolist())
+    first = links[0]
+    measured = {first.key: Measured(2 * first.predicted, None, controls, 0.1)}
+    evidence = Evidence(claims[0].target, "x", 1.0, 0.5, claims, measured, links=links)
+    told = packed(graph, evidence=evidence).document.evidence
+    assert told is not None
+    assert len(told.links) == len(links) > 1
+    for record, one in zip(told.links, evidence.inside, strict=True):
+        claim = one.claim
+        assert (record.kind, record.name, record.to) == (claim.kind, claim.name, claim.to)
+        assert record.members == tuple(map(graph.nodes.find, claim.members))
+        assert record.reads == tuple(map(graph.nodes.find, claim.reads))
+        assert (record.predicted, record.verdict) == (claim.predicted, one.judgement.verdict)
+    assert [record.n_controls for record in told.links].count(40) == 1
+
+
+def test_what_the_page_only_passes_on_is_the_manifests_own() -> None:
+    graph = full_graph(0)
+    kept = json.loads(packed(graph).document.kept)
+    assert kept == json.loads(manifest_of(graph).model_dump_json(include=set(kept)))
+    assert set(kept) == {"scores", "ledger", "facts", "foreign"}

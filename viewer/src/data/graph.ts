@@ -1,7 +1,7 @@
 // A graph in memory: typed columns, names, and who is joined with whom.
 import { computed, signal } from "@preact/signals";
 import type { Packed } from "../sources/source";
-import type { ClaimRecord, EvidenceDocument, GraphDocument, LabelRecord } from "../wire";
+import type { ClaimRecord, EvidenceDocument, GraphDocument, LabelRecord, LinkRecord } from "../wire";
 import { Columns, type Numbers } from "./columns";
 
 export const Kind = { feature: 0, error: 1, token: 2, bias: 3, target: 4 } as const;
@@ -56,6 +56,16 @@ export class Graph {
   readonly #claims = computed(
     () => new Map((this.evidence.value?.claims ?? []).flatMap((claim) => claim.members.map((node) => [node, claim] as const))),
   );
+  /** Claims along edges, by the names of both ends. */
+  readonly #links = computed(() => {
+    const found = new Map<string, LinkRecord[]>();
+    for (const link of this.evidence.value?.links ?? []) {
+      if (link.kind === "group") continue;
+      const key = `${link.members[0]} ${link.reads[0]}`;
+      found.set(key, [...(found.get(key) ?? []), link]);
+    }
+    return found;
+  });
   readonly #columns: Columns;
 
   constructor(packed: Packed) {
@@ -125,6 +135,28 @@ export class Graph {
 
   verdict(node: number): Verdict | null {
     return this.#claims.value.get(node)?.verdict ?? null;
+  }
+
+  /** What is claimed of an edge: by all paths, and by the edge alone. */
+  linkClaims(source: number, target: number): readonly LinkRecord[] {
+    return this.#links.value.get(`${source} ${target}`) ?? [];
+  }
+
+  /** The verdict on an edge with the model running on; that on the edge alone tests little but the arithmetic. */
+  linkVerdict(source: number, target: number): Verdict | null {
+    return this.linkClaims(source, target).find((link) => link.kind === "paths")?.verdict ?? null;
+  }
+
+  /** Claims that some nodes move others, all of a claim's being among them. */
+  groupClaim(from: ReadonlySet<number>, to: ReadonlySet<number>): LinkRecord | undefined {
+    return this.evidence.value?.links.find(
+      (link) => link.kind === "group" && link.members.every((node) => from.has(node)) && link.reads.every((node) => to.has(node)),
+    );
+  }
+
+  /** Claims about the inside that a node is in, at either end. */
+  linksOf(node: number): LinkRecord[] {
+    return (this.evidence.value?.links ?? []).filter((link) => link.members.includes(node) || link.reads.includes(node));
   }
 
   /** A feature's key in the list of features: `12.301`. */

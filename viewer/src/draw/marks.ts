@@ -2,6 +2,9 @@
 import { Kind, type Graph } from "../data/graph";
 import type { Theme } from "./theme";
 
+/** Of verdicts. */
+export const MARKS = { confirmed: "✓", refuted: "✗", untested: "·" } as const;
+
 export interface Look {
   readonly radius: number;
   readonly fill: string;

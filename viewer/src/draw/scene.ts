@@ -8,7 +8,7 @@ import type { Visible } from "../state/visible";
 import { short } from "../words";
 import { type Camera, fitting, HOME, moved } from "./camera";
 import { layout, type Place, type Stack } from "./layout";
-import { DASHED, lookOf, strokeOf, trace } from "./marks";
+import { DASHED, lookOf, MARKS, strokeOf, trace } from "./marks";
 import { Raster } from "./raster";
 import type { Theme } from "./theme";
 
@@ -455,7 +455,7 @@ export class Scene {
     if (verdict === "confirmed" || verdict === "refuted") {
       context.fillStyle = verdict === "confirmed" ? theme.good : theme.bad;
       context.font = "bold 9px ui-sans-serif, system-ui, sans-serif";
-      context.fillText(verdict === "confirmed" ? "✓" : "✗", at[0] + radius, at[1] - radius - 1);
+      context.fillText(MARKS[verdict], at[0] + radius, at[1] - radius - 1);
     }
   }
 
@@ -548,7 +548,26 @@ export class Scene {
     const most = edges.reduce((best, e) => Math.max(best, shown.graph.edges.score[e]!), 0);
     for (const e of edges.reverse()) this.#stroke(context, e, most, 1.25);
     context.setLineDash([]);
+    this.#drawVerdicts(context, shown, edges);
     this.#drawEnds(context, nodes, edges.reverse());
+  }
+
+  /** What tests said of edges, at their middles. */
+  #drawVerdicts(context: CanvasRenderingContext2D, { graph, theme }: Shown, edges: readonly number[]): void {
+    context.globalAlpha = 1;
+    context.font = "bold 11px ui-sans-serif, system-ui, sans-serif";
+    context.strokeStyle = theme.paper;
+    context.lineWidth = 3.5;
+    for (const e of edges) {
+      const [source, target] = [graph.edges.source[e]!, graph.edges.target[e]!];
+      const verdict = graph.linkVerdict(source, target);
+      if (verdict !== "confirmed" && verdict !== "refuted") continue;
+      const [from, to] = [this.where(source)!, this.where(target)!];
+      const [x, y] = [(from[0] + to[0]) / 2 - 4, (from[1] + to[1]) / 2];
+      context.fillStyle = verdict === "confirmed" ? theme.good : theme.bad;
+      context.strokeText(MARKS[verdict], x, y);
+      context.fillText(MARKS[verdict], x, y);
+    }
   }
 
   #edgesOf(nodes: readonly number[]): number[] {

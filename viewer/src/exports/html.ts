@@ -22,6 +22,16 @@ export function singleFile(view: View): Blob {
   return new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], { type: "text/html;charset=utf-8" });
 }
 
+/** A file that the server made, with the view as it is now. */
+export async function withView(file: Blob, view: View): Promise<Blob> {
+  const text = await file.text();
+  const place = '<div id="app"></div>';
+  const at = text.indexOf(place) + place.length;
+  // What is written of a view has letters, digits, - and _ only.
+  const state = `<script type="text/plain" id="${STATE}">${written(view)}</script>`;
+  return new Blob([text.slice(0, at), state, text.slice(at)], { type: "text/html;charset=utf-8" });
+}
+
 /** The view that a file was saved with. */
 export function savedState(): string {
   return document.getElementById(STATE)?.textContent?.trim() ?? "";

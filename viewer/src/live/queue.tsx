@@ -1,11 +1,12 @@
 // The claims of the open graph: tested on the real model while one watches, the strongest first.
 import { useState } from "preact/hooks";
+import { MARKS } from "../draw/marks";
 import type { LiveSource } from "../sources/live";
 import { forgotten } from "../sources/live";
-import { select } from "../state/actions";
+import { selectAll } from "../state/actions";
 import { graph, source } from "../state/session";
+import { ABOUT, claimsOf, counted, keyOf, KINDS, measuredOf, nameOf, spreadOf, type Tested, UNITS } from "../ui/claims";
 import { openDialog } from "../ui/dialog";
-import { MARKS } from "../ui/parts";
 import type { EvidenceDocument } from "../wire";
 import { inert, joined, short, signed, significant } from "../words";
 import { Verdicts } from "./graphs";
@@ -14,20 +15,17 @@ import { can, follow, refresh, running } from "./state";
 export function QueueButton() {
   const open = graph.value;
   if (!open) return null;
-  const claims = open.evidence.value?.claims;
+  const known = open.evidence.value;
+  const counts = known && counted([...known.claims, ...known.links]);
   return (
     <button type="button" onClick={showQueue}>
-      Claims{claims ? `: ✓ ${count(claims, "confirmed")} ✗ ${count(claims, "refuted")}` : ""}
+      Claims{counts ? `: ✓ ${counts.confirmed} ✗ ${counts.refuted}` : ""}
     </button>
   );
 }
 
 export function showQueue(): void {
   openDialog("Claims of this graph", () => <Queue />);
-}
-
-function count(claims: EvidenceDocument["claims"], verdict: string): number {
-  return claims.filter((one) => one.verdict === verdict).length;
 }
 
 const TITLE = "Test of the claims";
@@ -41,8 +39,8 @@ function Queue() {
   return (
     <div class="queue">
       <p>
-        Each claim says by how much the answer changes when a part is taken out of the real model. It is tried beside controls: steps as long, at the
-        same places, along other features.
+        Each claim says by how much the answer, or another part, changes when a part is taken out of the real model. It is tried beside controls: steps as
+        long, at the same places, along other features.
       </p>
       <p class="asked-row">
         <label class="asked short">
@@ -67,20 +65,35 @@ function Queue() {
       {forgotten.value.length > 0 && (
         <p class="dim">Gone with the groups that they were about: the evidence on {forgotten.value.map((name) => short(name, 40)).join(", ")}.</p>
       )}
-      {known ? <Table known={known} /> : <p class="hint">Nothing was tested yet.</p>}
+      {known ? <Tables known={known} /> : <p class="hint">Nothing was tested yet.</p>}
     </div>
   );
 }
 
-function Table({ known }: { known: EvidenceDocument }) {
-  const { claims } = known;
+/** Claims of each kind, as far as there are some. */
+function Tables({ known }: { known: EvidenceDocument }) {
   return (
     <>
-      <p>
-        <Verdicts confirmed={count(claims, "confirmed")} refuted={count(claims, "refuted")} untested={count(claims, "untested")} />
-        <span class="dim"> about {short(known.name, 40)}; of what is confirmed, {Math.round(known.rate * 100)} % may be so by chance</span>
+      <p class="dim">
+        About {short(known.name, 40)}; of what is confirmed, {Math.round(known.rate * 100)} % may be so by chance.
       </p>
-      <div class="scrolled" tabIndex={0} role="region" aria-label="Claims">
+      {KINDS.map((kind) => {
+        const claims = claimsOf(known, kind);
+        return claims.length > 0 && <Table key={kind} title={ABOUT[kind]} words={UNITS[kind]} claims={claims} />;
+      })}
+    </>
+  );
+}
+
+function Table({ title, words, claims }: { title: string; words: string; claims: readonly Tested[] }) {
+  return (
+    <section>
+      <h3>{title}</h3>
+      <p>
+        <Verdicts {...counted(claims)} />
+      </p>
+      <p class="dim small">{words}</p>
+      <div class="scrolled" tabIndex={0} role="region" aria-label={title}>
         <table class="claims">
           <thead>
             <tr>
@@ -95,18 +108,18 @@ function Table({ known }: { known: EvidenceDocument }) {
           </thead>
           <tbody>
             {claims.map((one) => (
-              <tr key={one.name} data-claim={one.name} data-verdict={one.verdict}>
+              <tr key={keyOf(one)} data-claim={keyOf(one)} data-verdict={one.verdict}>
                 <th scope="row">
-                  <button type="button" class="link" onClick={() => one.members[0] !== undefined && select(one.members[0])}>
-                    {short(one.name, 40)}
+                  <button type="button" class="link" onClick={() => selectAll([...one.members, ...("reads" in one ? one.reads : [])])}>
+                    {nameOf(one, 28)}
                   </button>
                 </th>
                 <td class={`v-${one.verdict}`} title={inert(one.why)}>
                   <span aria-hidden="true">{MARKS[one.verdict]}</span> {one.verdict}
                 </td>
                 <td>{signed(one.predicted)}</td>
-                <td>{one.effect === null ? "" : signed(one.effect)}</td>
-                <td>{one.low === null || one.high === null ? "" : `${signed(one.low)} … ${signed(one.high)}`}</td>
+                <td>{measuredOf(one)}</td>
+                <td>{spreadOf(one)}</td>
                 <td>{one.n_controls || ""}</td>
                 <td>{one.p === null ? "" : significant(one.p)}</td>
               </tr>
@@ -115,7 +128,7 @@ function Table({ known }: { known: EvidenceDocument }) {
         </table>
       </div>
       <p class="dim">{joined(claims.length, "claim")}, the strongest first.</p>
-    </>
+    </section>
   );
 }
 

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Graph } from "../data/graph";
 import { visible } from "../state/session";
+import type { LinkRecord } from "../wire";
 import { grouped, joined, percent } from "../words";
 import { wishes } from "./commands";
 import { NodeLine } from "./parts";
@@ -10,6 +11,7 @@ interface Row {
   readonly node: number;
   readonly share: number;
   readonly weight: number;
+  readonly links: readonly LinkRecord[];
 }
 
 interface Side {
@@ -54,7 +56,7 @@ function Column(props: { first: number; refer: { current: HTMLDivElement | null 
       </h2>
       <div class="rows">
         {rows.slice(0, most).map((row) => (
-          <NodeLine key={row.node} graph={props.graph} node={row.node} share={row.share} part={row.share / greatest} sign={row.weight >= 0} />
+          <NodeLine key={row.node} graph={props.graph} node={row.node} share={row.share} part={row.share / greatest} sign={row.weight >= 0} links={row.links} />
         ))}
         {!rows.length && <p class="hint">{hidden ? "All are hidden." : `Nothing: ${props.words} is not in this graph.`}</p>}
         {left > 0 && (
@@ -82,7 +84,7 @@ function walk(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
 function sideOf(graph: Graph, nodes: readonly number[], hiddenEdges: Uint8Array, side: "in" | "out"): Side {
   const inside = new Set(nodes);
   const { source, target, weight, share } = graph.edges;
-  const found = new Map<number, { share: number; weight: number }>();
+  const found = new Map<number, { share: number; weight: number; links: readonly LinkRecord[] }>();
   let hidden = 0;
   for (const node of nodes) {
     for (const e of side === "in" ? graph.into(node) : graph.outOf(node)) {
@@ -92,12 +94,13 @@ function sideOf(graph: Graph, nodes: readonly number[], hiddenEdges: Uint8Array,
         hidden++;
         continue;
       }
-      const sum = found.get(other) ?? { share: 0, weight: 0 };
-      found.set(other, { share: sum.share + share[e]!, weight: sum.weight + weight[e]! });
+      const sum = found.get(other) ?? { share: 0, weight: 0, links: [] };
+      const links = [...sum.links, ...graph.linkClaims(source[e]!, target[e]!)];
+      found.set(other, { share: sum.share + share[e]!, weight: sum.weight + weight[e]!, links });
     }
   }
   const each = side === "in" ? nodes.length : 1;
-  const rows = [...found].map(([node, sum]) => ({ node, share: sum.share / each, weight: sum.weight }));
+  const rows = [...found].map(([node, sum]) => ({ node, ...sum, share: sum.share / each }));
   rows.sort((a, b) => b.share - a.share || a.node - b.node);
   return { rows, hidden };
 }

@@ -5,10 +5,11 @@ import { featureOf, called, groupOf, groups, pinned } from "../state/session";
 import { group, label, select, togglePin, ungroup } from "../state/actions";
 import { view } from "../state/history";
 import { inert, joined, percent, short, signed, significant } from "../words";
-import type { ClaimRecord, ExampleRecord, FeatureDocument, LabelRecord } from "../wire";
+import type { ExampleRecord, FeatureDocument, LabelRecord } from "../wire";
 import { askText } from "./asking";
+import { ABOUT, Claim, nameOf, UNITS } from "./claims";
 import { Histogram } from "./Histogram";
-import { Glyph, MARKS, placeOf, Token } from "./parts";
+import { Glyph, placeOf, Token } from "./parts";
 import { slots } from "./slots";
 import { WhatIf } from "./WhatIf";
 
@@ -24,12 +25,11 @@ export function Detail({ graph, node }: { graph: Graph; node: number | null }) {
     );
   }
   const kind = graph.kind(node);
-  const claim = graph.claim(node);
   return (
     <section class="panel detail" aria-label="Detail" key={node}>
       <Head graph={graph} node={node} />
       <Figures graph={graph} node={node} />
-      {claim && <Claim claim={claim} />}
+      <Claims graph={graph} node={node} />
       {kind === "feature" && (
         <>
           <WhatIf graph={graph} node={node} />
@@ -137,35 +137,32 @@ function Figures({ graph, node }: { graph: Graph; node: number }) {
   );
 }
 
-function Claim({ claim }: { claim: ClaimRecord }) {
-  const many = claim.members.length > 1 ? ` (${short(claim.name, 40)}, ${joined(claim.members.length, "feature")})` : "";
+/** The claim on the answer that a node is in, and those about the inside. */
+function Claims({ graph, node }: { graph: Graph; node: number }) {
+  const claim = graph.claim(node);
+  const links = graph.linksOf(node);
+  const tried = links.filter((link) => link.effect !== null);
   return (
-    <div class={`claim v-${claim.verdict}`}>
-      <strong>
-        <span aria-hidden="true">{MARKS[claim.verdict]}</span> {claim.verdict}
-      </strong>
-      {many}: {inert(claim.why)}.
-      <dl class="figures">
-        <div title="Taken out, by all paths that are shown">
-          <dt>predicted</dt>
-          <dd>{signed(claim.predicted)}</dd>
-        </div>
-        <div title="In the real model, with nothing frozen">
-          <dt>measured</dt>
-          <dd>{claim.effect === null ? "not yet" : signed(claim.effect)}</dd>
-        </div>
-        <div title="The middle 95 % of controls: steps as long at the same places along other features">
-          <dt>{joined(claim.n_controls, "control")}</dt>
-          <dd>{claim.low === null || claim.high === null ? "–" : `${signed(claim.low)} … ${signed(claim.high)}`}</dd>
-        </div>
-        {claim.p !== null && (
-          <div title="How often a control does as much">
-            <dt>p</dt>
-            <dd>{significant(claim.p)}</dd>
-          </div>
-        )}
-      </dl>
-    </div>
+    <>
+      {claim && (
+        <Claim claim={claim} words="Taken out, by all paths that are shown">
+          {claim.members.length > 1 && ` (${short(claim.name, 40)}, ${joined(claim.members.length, "feature")})`}
+        </Claim>
+      )}
+      {links.length > 0 && (
+        <details class="inside">
+          <summary>
+            Claims about the inside: {tried.length} of {links.length} tested
+          </summary>
+          {links.map((link, i) => (
+            <Claim key={i} claim={link} words={UNITS[link.kind]}>
+              {" "}
+              {ABOUT[link.kind].toLowerCase()}, {nameOf(link, 30)}
+            </Claim>
+          ))}
+        </details>
+      )}
+    </>
   );
 }
 

@@ -2,11 +2,12 @@
 import type { ComponentChildren } from "preact";
 import { useMemo } from "preact/hooks";
 import { type Graph, type KindName, KINDS } from "../data/graph";
+import { MARKS } from "../draw/marks";
 import { filter, showAll, toggled } from "../state/actions";
 import { settle, view } from "../state/history";
 import { visible } from "../state/session";
 import { grouped, joined, percent, significant } from "../words";
-import { GLYPHS, MARKS } from "./parts";
+import { GLYPHS } from "./parts";
 
 const MANY = { feature: "features", error: "errors", token: "tokens", bias: "bias", target: "targets" } as const;
 

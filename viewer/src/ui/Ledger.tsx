@@ -1,6 +1,8 @@
 // The books: where one unit of influence ends. Always in sight as a strip, told in full when it is opened.
 import type { Graph } from "../data/graph";
+import type { EvidenceDocument } from "../wire";
 import { percent } from "../words";
+import { ABOUT, claimsOf, counted, KINDS, UNITS } from "./claims";
 
 const CLASSES = { shown: "shown", unexplained: "unexplained", "left out": "out" } as const;
 
@@ -13,6 +15,7 @@ export function Ledger({ graph }: { graph: Graph }) {
       </section>
     );
   }
+  const known = graph.evidence.value;
   const shown = scores.find((score) => score.reading === "shown");
   return (
     <section class="ledger" aria-label="Ledger">
@@ -37,6 +40,7 @@ export function Ledger({ graph }: { graph: Graph }) {
               </span>
             ))}
           </span>
+          {known && <Tests known={known} />}
           {shown && (
             <span class="score" title={shown.words}>
               replacement {shown.replacement.toFixed(2)} · completeness {shown.completeness.toFixed(2)}
@@ -91,6 +95,7 @@ export function Ledger({ graph }: { graph: Graph }) {
               </tbody>
             </table>
           )}
+          {known && <Verdicts known={known} />}
           {ledger.sentences.map((sentence, i) => (
             <p class="dim" key={i}>
               {sentence}
@@ -100,5 +105,52 @@ export function Ledger({ graph }: { graph: Graph }) {
         </div>
       </details>
     </section>
+  );
+}
+
+/** What tests said, in the strip. */
+function Tests({ known }: { known: EvidenceDocument }) {
+  const [answer, inside] = [counted(known.claims), counted(known.links)];
+  return (
+    <span class="entry tests" title="Claims that were tested on the real model: on the answer, and about the inside">
+      claims <b class="v-confirmed">✓ {answer.confirmed}</b> <b class="v-refuted">✗ {answer.refuted}</b>
+      {known.links.length > 0 && (
+        <>
+          {" · inside "}
+          <b class="v-confirmed">✓ {inside.confirmed}</b> <b class="v-refuted">✗ {inside.refuted}</b>
+        </>
+      )}
+    </span>
+  );
+}
+
+function Verdicts({ known }: { known: EvidenceDocument }) {
+  return (
+    <table>
+      <caption>What tests on the real model said; of what is confirmed, {percent(known.rate)} may be so by chance</caption>
+      <thead>
+        <tr>
+          <th scope="col">claims</th>
+          <th scope="col">confirmed</th>
+          <th scope="col">refuted</th>
+          <th scope="col">untested</th>
+          <th scope="col">what they say</th>
+        </tr>
+      </thead>
+      <tbody>
+        {KINDS.map((kind) => {
+          const counts = counted(claimsOf(known, kind));
+          return (
+            <tr key={kind}>
+              <th scope="row">{ABOUT[kind]}</th>
+              <td class="n">{counts.confirmed}</td>
+              <td class="n">{counts.refuted}</td>
+              <td class="n">{counts.untested}</td>
+              <td>{UNITS[kind]}</td>
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
   );
 }

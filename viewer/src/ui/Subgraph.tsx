@@ -2,13 +2,14 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Graph } from "../data/graph";
 import { type Box, boxesOf, FEW, heightFor, MOST, type Spot, spread } from "../draw/boxes";
-import { DASHED } from "../draw/marks";
+import { DASHED, MARKS } from "../draw/marks";
 import { select, selectAll, unpinAll, ungroup, rename } from "../state/actions";
 import { change, settle, view } from "../state/history";
 import { called, groups, lookAt, pinned, selected, visible } from "../state/session";
 import { inert, joined, percent, short } from "../words";
 import { askText } from "./asking";
-import { GLYPHS, MARKS } from "./parts";
+import { sentence } from "./claims";
+import { GLYPHS } from "./parts";
 
 const SIZE = [118, 30] as const;
 
@@ -67,9 +68,10 @@ export function Subgraph({ graph }: { graph: Graph }) {
           {links.map((link) => {
             const [a, b] = [spots[link.from]!, spots[link.to]!];
             const part = link.plus / (link.score || 1);
+            const claim = graph.groupClaim(new Set(boxes[link.from]!.nodes), new Set(boxes[link.to]!.nodes));
             return (
+              <g key={`${link.from} ${link.to}`}>
               <line
-                key={`${link.from} ${link.to}`}
                 class={part < 0.5 ? "edge minus" : "edge plus"}
                 x1={a.x}
                 y1={a.y + (SIZE[1] / 2) * Math.sign(b.y - a.y)}
@@ -79,8 +81,15 @@ export function Subgraph({ graph }: { graph: Graph }) {
                 stroke-opacity={0.25 + 0.6 * Math.sqrt(link.score / most)}
                 stroke-dasharray={part < 0.5 ? DASHED.join(" ") : undefined}
               >
-                <title>{`${percent(link.score)} of all influence, ${percent(part)} of it adds`}</title>
+                <title>{[`${percent(link.score)} of all influence, ${percent(part)} of it adds`, claim ? sentence(claim) : ""].filter(Boolean).join("\n")}</title>
               </line>
+              {claim && claim.verdict !== "untested" && (
+                <text class={`mark of-link v-${claim.verdict}`} x={(a.x + b.x) / 2} y={(a.y + b.y) / 2} data-link={`${boxes[link.from]!.key} ${boxes[link.to]!.key}`}>
+                  <title>{sentence(claim)}</title>
+                  {MARKS[claim.verdict]}
+                </text>
+              )}
+              </g>
             );
           })}
           {boxes.map((box, i) => (

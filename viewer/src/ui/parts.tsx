@@ -1,8 +1,11 @@
 // Small things that all panels show in the same way: a node's name, its place, a share as a bar.
 import { type Graph, type KindName } from "../data/graph";
+import { MARKS } from "../draw/marks";
 import { called, lookAt } from "../state/session";
 import { select } from "../state/actions";
+import type { LinkRecord } from "../wire";
 import { inert, percent, short } from "../words";
+import { sentence } from "./claims";
 
 export const GLYPHS: { readonly [kind in KindName]: string } = {
   feature: "●",
@@ -11,8 +14,6 @@ export const GLYPHS: { readonly [kind in KindName]: string } = {
   bias: "▲",
   target: "■",
 };
-
-export const MARKS = { confirmed: "✓", refuted: "✗", untested: "·" } as const;
 
 export function Glyph({ kind }: { kind: KindName }) {
   return (
@@ -44,8 +45,8 @@ export function Token({ text, title }: { text: string; title?: string }) {
 }
 
 /** A node in a line, to be looked at and chosen. The bar is as long as its part of the greatest share. */
-export function NodeLine(props: { graph: Graph; node: number; share?: number; part?: number; sign?: boolean }) {
-  const { graph, node, share, part = share ?? 0, sign } = props;
+export function NodeLine(props: { graph: Graph; node: number; share?: number; part?: number; sign?: boolean; links?: readonly LinkRecord[] }) {
+  const { graph, node, share, part = share ?? 0, sign, links = [] } = props;
   const kind = graph.kind(node);
   const verdict = graph.verdict(node);
   return (
@@ -71,13 +72,25 @@ export function NodeLine(props: { graph: Graph; node: number; share?: number; pa
       <Glyph kind={kind} />
       <span class="what">{short(called(node), 60)}</span>
       {verdict && (
-        <span class={`verdict v-${verdict}`} title={verdict}>
+        <span class={`verdict v-${verdict}`} title={`${verdict} on the answer`}>
           <span aria-hidden="true">{MARKS[verdict]}</span>
-          <span class="unseen">{verdict}</span>
+          <span class="unseen">{verdict} on the answer</span>
         </span>
       )}
+      {links.length > 0 && <LinkMark links={links} />}
       <span class="where">{placeOf(graph, node)}</span>
     </button>
+  );
+}
+
+/** What tests said of the edge itself. */
+function LinkMark({ links }: { links: readonly LinkRecord[] }) {
+  const verdict = links.find((link) => link.kind === "paths")?.verdict ?? "untested";
+  return (
+    <span class={`verdict of-edge v-${verdict}`} title={links.map(sentence).join("\n")}>
+      <span aria-hidden="true">{MARKS[verdict]} edge</span>
+      <span class="unseen">edge {verdict}</span>
+    </span>
   );
 }
 

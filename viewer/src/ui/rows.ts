@@ -33,6 +33,7 @@ const EDGE_COLUMNS: readonly ColumnForm[] = [
   number("weight", "adds", (graph, e) => graph.edges.weight[e]!),
   number("share", "of its target's inputs", (graph, e) => graph.edges.share[e]!),
   number("score", "of all influence", (graph, e) => graph.edges.score[e]!),
+  text("verdict", "verdict", (graph, e) => graph.linkVerdict(graph.edges.source[e]!, graph.edges.target[e]!) ?? ""),
 ];
 
 export function columnsOf(rows: Sorting["rows"]): readonly ColumnForm[] {
@@ -47,7 +48,7 @@ export function rowsOf(graph: Graph, visible: Visible, sorting: Sorting): Uint32
   let n = 0;
   for (let i = 0; i < hidden.length; i++) if (!hidden[i]) found[n++] = i;
   const columns = columnsOf(sorting.rows);
-  const column = columns.find((one) => one.name === sorting.by) ?? columns.at(-1)!;
+  const column = columns.find((one) => one.name === sorting.by) ?? columns[0]!;
   const way = sorting.descending ? -1 : 1;
   if (column.isNumber) {
     const values = new Float64Array(hidden.length);

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { command, python } from "../exports/code";
-import { singleFile } from "../exports/html";
+import { singleFile, withView } from "../exports/html";
 import { graphJson } from "../exports/json";
 import { copy, save, saveText, slug } from "../exports/save";
 import { svgOf } from "../exports/svg";
@@ -88,8 +88,8 @@ const EXPORTS: readonly Export[] = [
     name: "HTML",
     words: "This page with this view, as one file that opens anywhere",
     run: async () => {
-      const made = source.value?.html ? await source.value.html() : singleFile(view.value);
-      save(name("html"), made);
+      const served = await source.value?.html?.();
+      save(name("html"), served ? await withView(served, view.value) : singleFile(view.value));
     },
     can: () => source.value?.kind === "file" || source.value?.html !== undefined,
   },
