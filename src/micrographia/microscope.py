@@ -1,6 +1,7 @@
 """The microscope: a model and a basis, ready to look at. `micrographia.open()` gives one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -19,7 +20,7 @@ from micrographia.evidence.files import load_evidence, save_evidence
 from micrographia.evidence.interventions import Intervention, Mode
 from micrographia.evidence.keeping import REFERENCES, SIZES, Curve, circuit_curve
 from micrographia.evidence.notation import read_intervention
-from micrographia.evidence.testing import Experiment
+from micrographia.evidence.testing import Experiment, check_origin
 from micrographia.evidence.verdicts import FEWEST, MOST
 from micrographia.evidence.whatif import WhatIf, what_if
 from micrographia.graph.build import graph_of
@@ -42,6 +43,7 @@ from micrographia.model.load import load_model
 from micrographia.model.model import Model, Prompts
 from micrographia.model.run import Answer
 from micrographia.model.tokens import ChatMessage, Prompt
+from micrographia.report.beside import Beside
 from micrographia.store import Progress, silent
 
 __all__ = ["Microscope", "open"]
@@ -147,7 +149,20 @@ class Microscope:
         parts = self.decompose(found.prompt)
         graph = graph_of(found, parts, self.model.tokenizer.piece, node_share=node_share, edge_share=edge_share)
         graph = graph if self.labels is None else named(graph, self.labels, self.model.tokenizer)
+        graph = replace(graph, beside=self._beside)
         return graph if group else graph.grouped(())
+
+    def recognise(self, graph: Graph) -> Graph:
+        """A graph from a file as if it had been traced here: its pages show what the atlas and the labels know.
+
+        One of another model or basis is refused.
+        """
+        check_origin(self.bench(graph.prompt), graph)
+        return replace(graph, beside=self._beside)
+
+    @property
+    def _beside(self) -> Beside | None:
+        return None if self.atlas is None else Beside(self.atlas.folder, self.model.tokenizer)
 
     def overview(
         self,

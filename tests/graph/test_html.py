@@ -36,7 +36,7 @@ def test_a_hostile_text_is_only_text(text: str) -> None:
 def test_it_shows_targets_scores_and_nodes() -> None:
     graph = full_graph()
     tags = Tags()
-    tags.feed(graph._repr_html_())
+    tags.feed(graph_html(graph))
     strongest = max(range(graph.nodes.spans["feature"].stop), key=lambda i: graph.nodes.influence[i])
     assert str(graph.nodes.id(strongest)) in tags.text
     assert graph.scores is not None

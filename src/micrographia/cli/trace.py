@@ -95,7 +95,7 @@ def trace(
     if out is not None:
         found.save(out)
     evidence = None if test is None else _tested(scope, found, test, out)
-    written = _written(scope, found, evidence, out, html, graph_json)
+    written = _written(found, evidence, out, html, graph_json)
     if json:
         from micrographia.report.content import content_of
 
@@ -205,7 +205,6 @@ def _check_destinations(out: Path | None, *files: Path | None) -> None:
 
 
 def _written(
-    scope: "Microscope",
     found: "Graph",
     evidence: "Evidence | None",
     out: Path | None,
@@ -215,14 +214,10 @@ def _written(
     """Write what was asked for beside the folder, each whole or not at all."""
     from micrographia.graph.exchange import write_graph_json
     from micrographia.report.page import write_page
-    from micrographia.report.wire.features import features_of
-    from micrographia.report.wire.labels import labels_of
 
     written = {} if out is None else {"graph": str(out)}
     if html is not None:
-        features = {} if scope.atlas is None else features_of(found, scope.atlas, scope.model.tokenizer.piece)
-        labels = {} if scope.labels is None else labels_of(found, scope.labels)
-        write_page(found, html, evidence=evidence, labels=labels, features=features)
+        write_page(found, html, evidence=evidence)
         written["html"] = str(html)
     if graph_json is not None:
         write_graph_json(found, graph_json)

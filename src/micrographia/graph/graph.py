@@ -112,15 +112,17 @@ class Graph:
     labels: Mapping[NodeId, NodeLabel] = field(default_factory=dict[NodeId, NodeLabel])
     foreign: Mapping[str, object] = field(default_factory=dict[str, object])
     """What another tool's file said beyond all this; it is given back when such a file is written."""
+    beside: object = None
+    """The atlas and labels of the basis, for pages, where a microscope has them; no part of the graph's file."""
 
     def __repr__(self) -> str:
         names = ", ".join(target.name for target in self.targets[:3]) + (", …" if len(self.targets) > 3 else "")
         return f"<Graph of {names} on {len(self.prompt)} tokens: {self.nodes!r}, {len(self.edges)} edges>"
 
     def _repr_html_(self) -> str:
-        from micrographia.graph.html import graph_html
+        from micrographia.graph.showing import summary
 
-        return graph_html(self)
+        return summary(self)
 
     # ------------------------------------------------------------ asking
 
@@ -226,17 +228,20 @@ class Graph:
 
         save_graph(self, FilePath(folder))
 
-    def to_html(self, path: str | FilePath) -> None:
-        """Write the page of this graph as one file that opens anywhere, offline."""
+    def to_html(self, path: str | FilePath, *, evidence: object = None) -> None:
+        """Write the page of this graph as one file that opens anywhere, offline: `mg.page(graph)`.
+
+        `evidence` is what `scope.test(graph)` gave.
+        """
         from micrographia.graph.showing import write_html
 
-        write_html(self, FilePath(path))
+        write_html(self, FilePath(path), evidence)
 
-    def view(self, height: int = 820) -> object:
+    def view(self, height: int = 820, *, evidence: object = None) -> object:
         """The page of this graph, for the last line of a notebook's cell; `height` is that of its frame."""
         from micrographia.graph.showing import shown
 
-        return shown(self, height)
+        return shown(self, height, evidence)
 
     # ------------------------------------------------------------ parts
 

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from micrographia.graph.graph import Graph
 
-__all__ = ["shown", "write_html"]
+__all__ = ["shown", "summary", "write_html"]
 
 
-def write_html(graph: "Graph", path: Path) -> None:
+def write_html(graph: "Graph", path: Path, evidence: object) -> None:
     """Write the page of a graph as one file."""
-    write = cast("Callable[[Graph, Path], None]", import_module("micrographia.report.page").write_page)
-    write(graph, path)
+    write = cast("Callable[..., None]", import_module("micrographia.report.page").write_page)
+    write(graph, path, evidence=evidence)
 
 
-def shown(graph: "Graph", height: int) -> object:
+def shown(graph: "Graph", height: int, evidence: object) -> object:
     """What a notebook shows as the page of a graph."""
-    show = cast("Callable[[Graph, int], object]", import_module("micrographia.report.notebook").Shown)
-    return show(graph, height)
+    show = cast("Callable[..., object]", import_module("micrographia.report.notebook").Shown)
+    return show(graph, height, evidence)
+
+
+def summary(graph: "Graph") -> str:
+    """What a notebook shows of a graph by itself."""
+    make = cast("Callable[[Graph], str]", import_module("micrographia.report.notebook").summary)
+    return make(graph)

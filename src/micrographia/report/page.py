@@ -16,6 +16,7 @@ from pathlib import Path
 
 from micrographia.evidence.evidence import Evidence
 from micrographia.graph.graph import Graph
+from micrographia.report.beside import Beside
 from micrographia.report.still import still
 from micrographia.report.wire.documents import packed
 from micrographia.report.wire.records import FeatureDocument, FeaturesDocument, LabelRecord, wire_json
@@ -33,8 +34,8 @@ def write_page(
     path: Path,
     *,
     evidence: Evidence | None = None,
-    labels: Mapping[str, LabelRecord] = {},
-    features: Mapping[str, FeatureDocument] = {},
+    labels: Mapping[str, LabelRecord] | None = None,
+    features: Mapping[str, FeatureDocument] | None = None,
 ) -> None:
     """Write the file, whole or not at all; what had the name before is replaced."""
     text = page(graph, evidence=evidence, labels=labels, features=features)
@@ -46,10 +47,19 @@ def page(
     graph: Graph,
     *,
     evidence: Evidence | None = None,
-    labels: Mapping[str, LabelRecord] = {},
-    features: Mapping[str, FeatureDocument] = {},
+    labels: Mapping[str, LabelRecord] | None = None,
+    features: Mapping[str, FeatureDocument] | None = None,
 ) -> str:
-    """The whole file. `features` are what an atlas knows of the graph's, by `layer.index`."""
+    """The whole file.
+
+    `labels` are by node name, `features` what an atlas knows of the graph's, by `layer.index`; where they are not
+    given, they are those of the microscope that the graph was traced with.
+    """
+    beside = graph.beside if isinstance(graph.beside, Beside) else None
+    if labels is None:
+        labels = {} if beside is None else beside.labels(graph)
+    if features is None:
+        features = {} if beside is None else beside.features(graph)
     found = packed(graph, evidence=evidence, labels=labels, features=features)
     apart = FeaturesDocument(features=found.document.features)
     told = found.document.model_copy(update={"features": {}})

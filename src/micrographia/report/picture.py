@@ -63,7 +63,7 @@ def picture(graph: Graph, *, linked: Collection[int] = ()) -> Picture:
     )
     size = f'viewBox="0 0 {place.width:.0f} {reach:.0f}" width="{place.width:.0f}" height="{reach:.0f}"'
     lines = [
-        f'<svg class="mg" {size} role="img" aria-label="{escape(_told(graph))}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="mg" {size} role="img" aria-label="{escape(_told(graph))}">',
         f"<style>{COLOURS}{_STYLE}</style>",
         f'<rect width="{place.width:.0f}" height="{reach:.0f}" fill="var(--paper)"/>',
         *_frame(graph, place),
