@@ -76,10 +76,8 @@ class Pair:
         return torch.cat([of_nodes[: self.ours.nodes.n_features], of_nodes[-self.ours.nodes.n_targets :]])
 
 
-@pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which circuit-tracer has traced all cases."""
-    work = tmp_path_factory.mktemp("attribution")
+def prepare(work: Path) -> None:
+    """A tiny model and all bases, as both sides read them."""
     values = TINY["llama"][1] | {"hidden_size": D, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
     with patch.dict(TINY, {"wide": ("llama", values)}):
         save_tiny("wide", work / "model")
@@ -89,6 +87,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, file in BASES.items():
         with new_folder(work / "bases" / name) as partial:
             tool.write(tool.fit(file, "fp32").file, partial, "fp32")
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which circuit-tracer has traced all cases."""
+    work = tmp_path_factory.mktemp("attribution")
+    prepare(work)
     for case in (*BASES, *WHOLE):
         job = {
             "model": str(work / "version-4"),

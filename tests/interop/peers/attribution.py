@@ -1,7 +1,8 @@
 """Run by circuit-tracer's own Python: trace prompts with its `attribute`, prune with its `prune_graph`, time both.
 
 python attribution.py WORK     every folder in WORK/ours is a job: `job.json` says what to trace, and the answers are
-                               `peer.json`, `graph.safetensors` and `json/graph.json` beside it
+                               `peer.json`, `graph.safetensors` and `json/graph.json` beside it; or it says what to
+                               change with `feature_intervention`, and the answers are in `logits.safetensors`
 python attribution.py steps    a request per line of JSON, an answer per line: first what to load, then what to trace
 """
 
@@ -119,11 +120,27 @@ def saved(graph, pruned):
 
 def run(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
+    if "interventions" in job:
+        model = load_model(job["model"], load_basis(Path(job["basis"])), "nnsight")
+        found = {name: intervene(model, job["text"], one) for name, one in job["interventions"].items()}
+        save_file(found, folder / "logits.safetensors")
+        return
     graph = trace(load_model(job["model"], load_basis(Path(job["basis"])), "nnsight"), job)
     save_file(saved(graph, prune_graph(graph)), folder / "graph.safetensors")
     create_graph_files(graph, "graph", str(folder / "json"), scan="x")
     replacement, completeness = compute_graph_scores(graph)
     (folder / "peer.json").write_text(json.dumps({"replacement": replacement, "completeness": completeness}))
+
+
+def intervene(model, text, one):
+    """Text, and not ids: with attention free it counts the tokens itself."""
+    logits, _ = model.feature_intervention(
+        text,
+        [tuple(change) for change in one["changes"]],
+        constrained_layers=None if one["held"] is None else range(*one["held"]),
+        freeze_attention=one["freeze_attention"],
+    )
+    return logits[0].detach().clone()
 
 
 def answer(model, request):
