@@ -22,7 +22,7 @@ def parameters() -> CrossParameters:
     return CrossParameters(
         [random(FEATURES, D, seed=i) for i in range(L)],
         [random(FEATURES, seed=i) for i in range(L)],
-        [random(FEATURES, (L - i) * D, seed=i) for i in range(L)],
+        [[random(FEATURES, D, seed=10 * i + to) for to in range(L - i)] for i in range(L)],
         [random(D, seed=i) for i in range(L)],
     )
 
@@ -30,14 +30,13 @@ def parameters() -> CrossParameters:
 def dense(p: CrossParameters, masks: list[torch.Tensor], x: list[torch.Tensor], y: list[torch.Tensor], variances):
     """Every decoder a dense product, as the definition has it."""
     tensors = [t.clone().requires_grad_() for t in p.tensors()]
-    encoders, encoder_biases, decoders, biases = (tensors[i * L : (i + 1) * L] for i in range(4))
-    acts = [(x[i] @ encoders[i].T + encoder_biases[i]) * masks[i] for i in range(L)]
+    own = CrossParameters.of(tensors, L)
+    acts = [(x[i] @ own.encoders[i].T + own.encoder_biases[i]) * masks[i] for i in range(L)]
     losses = []
     for target in range(L):
-        out = biases[target]
+        out = own.biases[target]
         for source in range(target + 1):
-            columns = slice((target - source) * D, (target - source + 1) * D)
-            out = out + acts[source] @ decoders[source][:, columns]
+            out = out + acts[source] @ own.decoders[source][target - source]
         losses.append((out - y[target]).square().sum() / (ROWS * variances[target]))
     sum(losses).backward()
     return [float(loss.detach()) for loss in losses], [t.grad for t in tensors]

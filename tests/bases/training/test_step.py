@@ -139,4 +139,4 @@ def test_codes_of_more_features_than_a_short_can_count_are_sorted_right() -> Non
     codes = Codes.of(pre, places_above(pre, 0.5), torch.float32)
     by_feature = codes.by_feature()
     assert by_feature.row.tolist() == [1, 3, 0, 2]
-    assert by_feature.counts[n - 1] == 2
+    assert codes.counts()[n - 1] == 2

@@ -5,7 +5,8 @@ from typing import final
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.adam import adam
 
 __all__ = ["Adam"]
 
@@ -19,24 +20,31 @@ class Adam:
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.first = [torch.zeros_like(tensor) for tensor in tensors]
         self.second = [torch.zeros_like(tensor) for tensor in tensors]
-        self._parameters = [nn.Parameter(tensor, requires_grad=False) for tensor in tensors]
-        fused = all(tensor.device.type in _FUSED for tensor in tensors)
-        self._optimiser = torch.optim.Adam(self._parameters, lr=0.0, fused=fused or None)
+        self._tensors = tensors
         self.steps = 0
 
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """One step against the gradients."""
-        for parameter, gradient, first, second in zip(
-            self._parameters, gradients, self.first, self.second, strict=True
-        ):
-            parameter.grad = gradient
-            count = torch.tensor(float(self.steps), device=parameter.device)
-            self._optimiser.state[parameter] = {"step": count, "exp_avg": first, "exp_avg_sq": second}
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.step()
-        for parameter in self._parameters:
-            parameter.grad = None
+    def step(self, gradients: Iterable[Tensor], rate: float) -> None:
+        """One step against the gradients, each taken when its turn comes and gone before the next is asked for.
+
+        So a gradient that is made only then is still in the cache, and no two need memory at once.
+        """
+        for tensor, gradient, first, second in zip(self._tensors, gradients, self.first, self.second, strict=True):
+            adam(
+                [tensor],
+                [gradient],
+                [first],
+                [second],
+                [],
+                [torch.tensor(float(self.steps), device=tensor.device)],
+                fused=tensor.device.type in _FUSED,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
         self.steps += 1
 
     def forget(self, rows: Int[Tensor, " row"], tensors: Iterable[int]) -> None:

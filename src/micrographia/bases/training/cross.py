@@ -1,12 +1,14 @@
 """A cross-layer transcoder in training: features that read at one layer and write to it and all later ones.
 
-The decoders of one source layer lie side by side, `[feature, to · d_model]`, so that one sparse product writes to all
-target layers and one more brings every gradient back: nothing is dense but the encoders.
+Nothing is dense but the encoders. Each pair of a source and a target layer has a sparse product of its own, on tables
+of one target's width: a wide product that writes to all targets at once reads rows of megabytes from memory, these stay
+in the cache.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count, islice, takewhile
 from typing import cast, final
 
 import torch
@@ -35,12 +37,27 @@ class CrossParameters:
 
     encoders: list[Float[Tensor, "feature d_model"]]
     encoder_biases: list[Float[Tensor, " feature"]]
-    decoders: list[Float[Tensor, "feature _"]]
-    """From source i to the targets i, i + 1, …, side by side."""
+    decoders: list[list[Float[Tensor, "feature d_model"]]]
+    """From source i to the targets i, i + 1, …."""
     biases: list[Float[Tensor, " d_model"]]
 
+    @staticmethod
+    def of(tensors: list[Tensor], n: int) -> "CrossParameters":
+        """The parameters of `n` layers from their tensors."""
+        rest = iter(tensors)
+        sources = [list(islice(rest, 2 + n - i)) for i in range(n)]
+        encoders, encoder_biases = ([each[place] for each in sources] for place in range(2))
+        return CrossParameters(encoders, encoder_biases, [each[2:] for each in sources], list(rest))
+
     def tensors(self) -> list[Tensor]:
-        return [*self.encoders, *self.encoder_biases, *self.decoders, *self.biases]
+        """Source by source what belongs to its features, then the biases of the targets."""
+        sources = zip(self.encoders, self.encoder_biases, self.decoders, strict=True)
+        return [tensor for one, two, more in sources for tensor in (one, two, *more)] + self.biases
+
+    def numbers_of(self, source: int) -> range:
+        """Which of the tensors have a row for each feature of a source."""
+        first = sum(2 + len(each) for each in self.decoders[:source])
+        return range(first, first + 2 + len(self.decoders[source]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,9 +66,11 @@ class CrossGradients:
 
     losses: list[float]
     l0: list[float]
-    tensors: list[Tensor]
-    """For each tensor of the parameters, in their order; the loss is the sum of the losses."""
     fired: list[Tensor]
+    tensors: Iterator[Tensor]
+    """For each tensor of the parameters, in their order; the loss is the sum of the losses.
+
+    Each is made when it is asked for: a tensor may change as soon as its gradient is there, and not before."""
 
 
 def cross_gradients(
@@ -62,25 +81,24 @@ def cross_gradients(
     variances: list[float],
 ) -> CrossGradients:
     """The gradients of the summed fractions of variance unexplained, given which entries are active."""
-    n, n_rows, d_model = len(codes), len(x[0]), parameters.biases[0].shape[0]
+    n, n_rows = len(codes), len(x[0])
     wide = parameters.biases[0].dtype
-    error = torch.stack(parameters.biases)[None].repeat(n_rows, 1, 1)
+    error = torch.stack([bias - rows for bias, rows in zip(parameters.biases, y, strict=True)])
     for source in range(n):
-        error[:, source:] += codes[source].decode(parameters.decoders[source]).view(n_rows, n - source, d_model)
-    for target in range(n):
-        error[:, target] -= y[target]
-    losses = [loss_of(error[:, target], variances[target]) for target in range(n)]
+        for target, decoder in enumerate(parameters.decoders[source], source):
+            error[target] += codes[source].decode(decoder)
+    losses = [loss_of(each, variance) for each, variance in zip(error, variances, strict=True)]
     scale = torch.tensor([2.0 / (n_rows * variance) for variance in variances], dtype=wide, device=error.device)
-    grad = error.mul_(scale[:, None])
-    found = [
-        feature_gradients(
-            codes[source], parameters.decoders[source], x[source].to(wide), grad[:, source:].flatten(1).contiguous()
-        )
-        for source in range(n)
-    ]
-    tensors = [each.encoder for each in found] + [each.encoder_bias for each in found]
-    tensors += [each.decoder for each in found] + list(grad.sum(0))
-    return CrossGradients(losses, [len(c.value) / n_rows for c in codes], tensors, [each.fired for each in found])
+    grad = error.mul_(scale[:, None, None])
+
+    def gradients() -> Iterator[Tensor]:
+        for source, code in enumerate(codes):
+            towards = list(grad[source:])
+            yield from feature_gradients(code, parameters.decoders[source], x[source].to(wide), towards)
+        yield from grad.sum(1)
+
+    fired = [code.counts() for code in codes]
+    return CrossGradients(losses, [len(code.value) / n_rows for code in codes], fired, gradients())
 
 
 @final
@@ -110,16 +128,16 @@ class TrainedCrossLayer:
         layers = tuple(block.inputs)
         encoders: list[Tensor] = []
         encoder_biases: list[Tensor] = []
-        decoders: list[Tensor] = []
+        decoders: list[list[Tensor]] = []
         biases: list[Tensor] = []
         statistics: list[Statistics] = []
         for i, layer in enumerate(layers):
             x, y = (side[layer].to(torch.float32) for side in (block.inputs, block.outputs))
             single, known = begin(config, mlps[layer], x, y, config.seed * 1_000 + layer)
-            beyond = single.decoder.new_zeros(len(single.decoder), (len(layers) - i - 1) * single.decoder.shape[1])
+            beyond = [torch.zeros_like(single.decoder) for _ in layers[i + 1 :]]
             encoders.append(single.encoder)
             encoder_biases.append(single.encoder_bias)
-            decoders.append(torch.cat([single.decoder, beyond], dim=1))
+            decoders.append([single.decoder, *beyond])
             biases.append(single.bias)
             statistics.append(known)
         return TrainedCrossLayer(
@@ -178,23 +196,21 @@ class TrainedCrossLayer:
             rows = F.normalize(rows, dim=1) * length
             self.parameters.encoders[i][dead] = rows
             self.parameters.encoder_biases[i][dead] = -(rows @ self.statistics[i].mean_in)
-            self.parameters.decoders[i][dead] = 0
+            for decoder in self.parameters.decoders[i]:
+                decoder[dead] = 0
             self.silent[i][dead] = 0
             planted += len(dead)
-            self.adam.forget(dead, (group * len(self.layers) + i for group in range(3)))
+            self.adam.forget(dead, self.parameters.numbers_of(i))
         self._follow()
         return planted
 
     def finished(self) -> CrossLayer:
         """The transcoder as it stands."""
-        p, n, d_model = self.parameters, len(self.layers), self.parameters.biases[0].shape[0]
+        p = self.parameters
         rules = [rule_after(self.config, t, b) for t, b in zip(self.thresholds, p.encoder_biases, strict=True)]
         return CrossLayer(
             {layer: Encoder(p.encoders[i], p.encoder_biases[i], rules[i]) for i, layer in enumerate(self.layers)},
-            {
-                layer: p.decoders[i].view(-1, n - i, d_model).transpose(0, 1).contiguous()
-                for i, layer in enumerate(self.layers)
-            },
+            {layer: torch.stack(p.decoders[i]) for i, layer in enumerate(self.layers)},
             {layer: p.biases[i] for i, layer in enumerate(self.layers)},
         )
 
@@ -212,11 +228,10 @@ class TrainedCrossLayer:
     def restored(config: TrainConfig, layers: tuple[Layer, ...], state: Mapping[str, Tensor]) -> "TrainedCrossLayer":
         """The transcoder whose state this was."""
         n = len(layers)
-        weights = [state[f"weight.{i}"] for i in range(4 * n)]
+        weights = [state[name] for name in takewhile(state.__contains__, (f"weight.{i}" for i in count()))]
         steps, *numbers = cast("list[float]", state["numbers"].tolist())
         statistics = [Statistics(state[f"mean_in.{i}"], state[f"mean_out.{i}"], numbers[n + i]) for i in range(n)]
-        parameters = CrossParameters(*(weights[start : start + n] for start in range(0, 4 * n, n)))
-        trained = TrainedCrossLayer(config, layers, parameters, statistics)
+        trained = TrainedCrossLayer(config, layers, CrossParameters.of(weights, n), statistics)
         trained.adam.restore(state, int(steps))
         trained.thresholds = [None if math.isnan(t) else t for t in numbers[:n]]
         trained.silent = state["silent"]

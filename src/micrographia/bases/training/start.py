@@ -77,9 +77,9 @@ def _responses(
 ) -> tuple[Float[Tensor, "feature d_model"], float]:
     """Least squares feature by feature, and the one factor that is best for all of them together."""
     codes, _ = selected(pre, config.selection, config.k, None, pre.dtype)
-    by_feature = codes.by_feature()
     power = codes.sums(codes.value.square())
-    rows = by_feature.gather(codes.value, residual) / power.clamp(min=1e-8)[:, None]
+    (summed,) = codes.by_feature().gather(codes.value, residual)
+    rows = summed / power.clamp(min=1e-8)[:, None]
     out = codes.decode(rows)
     strength = float((out * residual).sum() / out.square().sum().clamp(min=1e-8))
     return rows, strength

@@ -6,6 +6,7 @@ asks for them; everything else, and everything that is summed up, is as wide as 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,7 +18,6 @@ from torch import Tensor
 from micrographia.bases.training.codes import Codes, places_above, places_topk, threshold_for
 
 __all__ = [
-    "FeatureGradients",
     "Gradients",
     "Parameters",
     "Selection",
@@ -84,16 +84,6 @@ class Gradients:
     """How often each feature was active."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FeatureGradients:
-    """The gradients of what belongs to the features of one layer."""
-
-    encoder: Float[Tensor, "feature d_model"]
-    encoder_bias: Float[Tensor, " feature"]
-    decoder: Float[Tensor, "feature d_out"]
-    fired: Tensor
-
-
 def selected(
     pre: Float[Tensor, "row feature"], selection: Selection, k: int, threshold: float | None, dtype: torch.dtype
 ) -> tuple[Codes, float | None]:
@@ -107,19 +97,19 @@ def selected(
 
 def feature_gradients(
     codes: Codes,
-    decoder: Float[Tensor, "feature d_out"],
+    decoders: list[Float[Tensor, "feature d_model"]],
     x: Float[Tensor, "row d_model"],
-    grad: Float[Tensor, "row d_out"],
-) -> FeatureGradients:
-    """Back from the gradient of what the features write, given which entries are active."""
-    grad_value = codes.value_gradient(grad, decoder)
+    grads: list[Float[Tensor, "row d_model"]],
+) -> Iterator[Tensor]:
+    """Back from the gradients of what the features write to each target, given which entries are active.
+
+    The encoder's, its bias's, and each decoder's; before the first is given, all weights have been read.
+    """
+    grad_value = codes.value_gradient(grads, decoders)
     by_feature = codes.by_feature()
-    return FeatureGradients(
-        by_feature.gather(grad_value, x),
-        codes.sums(grad_value),
-        by_feature.gather(codes.value, grad),
-        by_feature.counts,
-    )
+    yield from by_feature.gather(grad_value, x)
+    yield codes.sums(grad_value)
+    yield from by_feature.gather(codes.value, *grads)
 
 
 def gradients(
@@ -140,11 +130,10 @@ def gradients(
         error += F.linear(x, shadow.skip)
     loss = loss_of(error, variance)
     grad = error.mul_(2.0 / (len(x) * variance))
-    mine = feature_gradients(codes, parameters.decoder, x.to(wide), grad)
-    found = [mine.encoder, mine.encoder_bias, mine.decoder, grad.sum(0)]
+    found = [*feature_gradients(codes, [parameters.decoder], x.to(wide), [grad]), grad.sum(0)]
     if shadow.skip is not None:
         found.append((grad.to(x.dtype).T @ x).to(wide))
-    return Gradients(loss, len(codes.value) / len(x), found, mine.fired)
+    return Gradients(loss, len(codes.value) / len(x), found, codes.counts())
 
 
 def loss_of(error: Float[Tensor, "row d_out"], variance: float) -> float:
