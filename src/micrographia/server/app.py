@@ -185,7 +185,7 @@ def _graphs(app: FastAPI, desk: Desk) -> None:
     @app.get("/api/graphs/{name}/columns", response_class=Response)
     def columns(name: _Name) -> Response:
         """The columns of a graph, as its document describes them."""
-        return Response(desk.graph(name).columns, media_type="application/octet-stream")
+        return Response(desk.columns(name), media_type="application/octet-stream")
 
     @app.get("/api/graphs/{name}/html", response_class=Response)
     def html(name: _Name) -> Response:

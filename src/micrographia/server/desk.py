@@ -81,6 +81,10 @@ class Desk:
         graph = self.shelf.graph(name)
         return packed(graph, evidence=self.shelf.evidence(name), labels=self._labels(graph))
 
+    def columns(self, name: str) -> bytes:
+        """The columns that the document of a graph describes."""
+        return packed(self.shelf.graph(name)).columns
+
     def html(self, name: str) -> str:
         """A graph as one file, with the features of its nodes where they are known."""
         graph = self.shelf.graph(name)

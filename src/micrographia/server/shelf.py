@@ -19,7 +19,7 @@ from micrographia import store
 from micrographia.errors import CallError, MicrographiaError
 from micrographia.evidence.claims import Claim, claims_of
 from micrographia.evidence.evidence import Evidence
-from micrographia.evidence.files import EVIDENCE, load_evidence, save_evidence
+from micrographia.evidence.files import EVIDENCE, count_evidence, load_evidence, save_evidence
 from micrographia.evidence.links import links_of
 from micrographia.graph.files import GraphManifest, load_graph, manifest_of, save_graph
 from micrographia.graph.graph import Graph, Supernode
@@ -73,6 +73,7 @@ class Shelf:
         self._only: list[Path] | None = [place.absolute()] if alone else None
         self._lock = threading.RLock()
         self._open: OrderedDict[str, tuple[tuple[int, ...], Graph]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[tuple[int, ...], Evidence | None]] = OrderedDict()
         self._rows: dict[str, tuple[tuple[int, ...], GraphRow]] = {}
         if alone:
             self.graph(self.volumes()[0][0].id)
@@ -115,9 +116,20 @@ class Shelf:
         return graph
 
     def evidence(self, name: str) -> Evidence | None:
-        """What is known about its claims."""
+        """What is known about its claims. All that it predicts is computed once, as long as the graph is open."""
         volume = self.volume(name)
-        return load_evidence(self.graph(name), volume.path) if volume.kind == "folder" else None
+        if volume.kind != "folder":
+            return None
+        with self._lock:
+            known = self._known.get(name)
+        if known is not None and known[0] == volume.stamp:
+            return known[1]
+        found = load_evidence(self.graph(name), volume.path)
+        with self._lock:
+            self._known[name] = volume.stamp, found
+            while len(self._known) > _OPEN:
+                self._known.popitem(last=False)
+        return found
 
     # ------------------------------------------------------------ changing
 
@@ -187,7 +199,7 @@ class Shelf:
 
     def _described(self, volume: Volume) -> GraphRow:
         graph = load_graph(volume.path) if volume.kind == "folder" else import_graph(volume.path)
-        evidence = load_evidence(graph, volume.path) if volume.kind == "folder" else None
+        counts = count_evidence(graph, volume.path) if volume.kind == "folder" else None
         facts = graph.facts
         return self._empty(volume, None).model_copy(
             update={
@@ -197,7 +209,7 @@ class Shelf:
                 "basis": "" if facts is None else facts.basis,
                 "n_nodes": len(graph.nodes),
                 "n_edges": len(graph.edges),
-                "evidence": None if evidence is None else CountsRecord(**evidence.counts),
+                "evidence": None if counts is None else CountsRecord(**counts),
             }
         )
 
