@@ -7,7 +7,7 @@ import pytest
 
 from micrographia.errors import WorkError
 from micrographia.evidence.evidence import Evidence
-from micrographia.evidence.files import EVIDENCE, count_evidence, forget_evidence, load_evidence, save_evidence
+from micrographia.evidence.files import EVIDENCE, forget_evidence, load_evidence, save_evidence
 from micrographia.evidence.testing import Experiment
 from micrographia.graph.files import load_graph
 from micrographia.graph.graph import Graph
@@ -60,16 +60,6 @@ def test_a_file_of_version_1_is_read_as_claims_about_the_answer(graph: Graph, fo
     again = load_evidence(graph, folder)
     assert again.tested == known.tested
     assert all(one.measured is None for one in again.inside)
-
-
-def test_the_file_alone_says_how_many_claims_there_are_of_each_verdict(
-    graph: Graph, folder: Path, known: Evidence
-) -> None:
-    assert count_evidence(graph, folder) is None
-    save_evidence(known, folder)
-    assert count_evidence(graph, folder) == known.counts
-    assert sum(known.counts.values()) == len(known.claims)
-    assert known.counts["untested"] < len(known.claims)
 
 
 def test_it_can_be_forgotten(graph: Graph, folder: Path, known: Evidence) -> None:

@@ -23,7 +23,7 @@ from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind, NodeId
 
-__all__ = ["Claim", "ClaimKind", "Predictor", "claims_of", "n_claims", "of_this_prompt"]
+__all__ = ["Claim", "ClaimKind", "Predictor", "claims_of", "of_this_prompt"]
 
 ClaimKind: TypeAlias = Literal["answer", "group", "paths", "direct"]
 """On the answer; on another group; along an edge by all paths; along an edge by nothing else."""
@@ -137,11 +137,6 @@ def claims_of(graph: Graph, target: NodeId | str | None = None) -> tuple[Claim, 
     predictor = Predictor(graph, target)
     claims = [_claim(graph, predictor, name, members) for name, members in _sources(graph)]
     return tuple(sorted(_told_apart(claims), key=lambda claim: (-abs(claim.total), claim.name)))
-
-
-def n_claims(graph: Graph) -> int:
-    """How many claims about an answer a graph makes."""
-    return sum(1 for _ in _sources(graph))
 
 
 def _told_apart(claims: Sequence[Claim]) -> Iterable[Claim]:

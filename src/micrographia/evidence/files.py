@@ -13,22 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from micrographia import store
 from micrographia.errors import WorkError
-from micrographia.evidence.claims import Claim, ClaimKind, claims_of, n_claims
+from micrographia.evidence.claims import Claim, ClaimKind, claims_of
 from micrographia.evidence.evidence import Evidence, Measured
 from micrographia.evidence.links import links_of
-from micrographia.evidence.verdicts import Verdict, judge
 from micrographia.graph.files import GraphManifest
 from micrographia.graph.graph import Graph
 
-__all__ = [
-    "EVIDENCE",
-    "EvidenceRecord",
-    "MeasuredRecord",
-    "count_evidence",
-    "forget_evidence",
-    "load_evidence",
-    "save_evidence",
-]
+__all__ = ["EVIDENCE", "EvidenceRecord", "MeasuredRecord", "forget_evidence", "load_evidence", "save_evidence"]
 
 EVIDENCE = "evidence.json"
 _FORM = ConfigDict(frozen=True, extra="forbid")
@@ -89,9 +80,15 @@ def save_evidence(evidence: Evidence, folder: Path) -> None:
 def load_evidence(graph: Graph, folder: str | Path) -> Evidence | None:
     """What is known about a graph that was opened from this folder; None where nothing is."""
     path = Path(folder) / EVIDENCE
-    record = _record_in(path)
-    if record is None:
+    try:
+        raw: object = json.loads(path.read_bytes())
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise WorkError(f"{path} cannot be read: {error}. {_remedy(path)}") from error
+    record = store.record_of(_of_today(raw), EvidenceRecord, path, kind=WorkError, remedy=_remedy(path))
+    if record.graph_sha256 != _weight(path.parent):
+        raise WorkError(f"{path} belongs to another graph than the one in this folder. {_remedy(path)}")
     claims = claims_of(graph, record.target)
     links = links_of(graph, claims)
     there = {claim.key: _places(claim) for claim in (*claims, *links)}
@@ -109,37 +106,6 @@ def load_evidence(graph: Graph, folder: str | Path) -> Evidence | None:
         seed=record.seed,
         links=links,
     )
-
-
-def count_evidence(graph: Graph, folder: str | Path) -> dict[Verdict, int] | None:
-    """How many claims about the answer there are of each verdict, from the file alone: nothing is predicted anew."""
-    record = _record_in(Path(folder) / EVIDENCE)
-    if record is None:
-        return None
-    mine = [one for one in record.measured.values() if one.kind == "answer"]
-    judged = judge(
-        [-1 if one.total < 0 else 1 for one in mine],
-        [one.effect for one in mine],
-        [one.controls for one in mine],
-        record.rate,
-    )
-    verdicts = [one.verdict for one in judged]
-    found: dict[Verdict, int] = {verdict: verdicts.count(verdict) for verdict in ("confirmed", "refuted")}
-    return {**found, "untested": n_claims(graph) - sum(found.values())}
-
-
-def _record_in(path: Path) -> EvidenceRecord | None:
-    """The file, if there is one and it belongs to the graph beside it."""
-    try:
-        raw: object = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise WorkError(f"{path} cannot be read: {error}. {_remedy(path)}") from error
-    record = store.record_of(_of_today(raw), EvidenceRecord, path, kind=WorkError, remedy=_remedy(path))
-    if record.graph_sha256 != _weight(path.parent):
-        raise WorkError(f"{path} belongs to another graph than the one in this folder. {_remedy(path)}")
-    return record
 
 
 def _of_today(raw: object) -> object:

@@ -19,7 +19,7 @@ from micrographia import store
 from micrographia.errors import CallError, MicrographiaError
 from micrographia.evidence.claims import Claim, claims_of
 from micrographia.evidence.evidence import Evidence
-from micrographia.evidence.files import EVIDENCE, count_evidence, load_evidence, save_evidence
+from micrographia.evidence.files import EVIDENCE, load_evidence, save_evidence
 from micrographia.evidence.links import links_of
 from micrographia.graph.files import GraphManifest, load_graph, manifest_of, save_graph
 from micrographia.graph.graph import Graph, Supernode
@@ -117,19 +117,7 @@ class Shelf:
 
     def evidence(self, name: str) -> Evidence | None:
         """What is known about its claims. All that it predicts is computed once, as long as the graph is open."""
-        volume = self.volume(name)
-        if volume.kind != "folder":
-            return None
-        with self._lock:
-            known = self._known.get(name)
-        if known is not None and known[0] == volume.stamp:
-            return known[1]
-        found = load_evidence(self.graph(name), volume.path)
-        with self._lock:
-            self._known[name] = volume.stamp, found
-            while len(self._known) > _OPEN:
-                self._known.popitem(last=False)
-        return found
+        return self._evidence(self.volume(name), self.graph(name))
 
     # ------------------------------------------------------------ changing
 
@@ -184,6 +172,20 @@ class Shelf:
         stamp = tuple(number for weight in weights for number in weight)
         return Volume(self._id(path), path, "folder" if folder else "json", stamp)
 
+    def _evidence(self, volume: Volume, graph: Graph) -> Evidence | None:
+        if volume.kind != "folder":
+            return None
+        with self._lock:
+            known = self._known.get(volume.id)
+        if known is not None and known[0] == volume.stamp:
+            return known[1]
+        found = load_evidence(graph, volume.path)
+        with self._lock:
+            self._known[volume.id] = volume.stamp, found
+            while len(self._known) > _OPEN:
+                self._known.popitem(last=False)
+        return found
+
     def _row(self, volume: Volume) -> GraphRow:
         with self._lock:
             known = self._rows.get(volume.id)
@@ -199,7 +201,7 @@ class Shelf:
 
     def _described(self, volume: Volume) -> GraphRow:
         graph = load_graph(volume.path) if volume.kind == "folder" else import_graph(volume.path)
-        counts = count_evidence(graph, volume.path) if volume.kind == "folder" else None
+        evidence = self._evidence(volume, graph)
         facts = graph.facts
         return self._empty(volume, None).model_copy(
             update={
@@ -209,7 +211,7 @@ class Shelf:
                 "basis": "" if facts is None else facts.basis,
                 "n_nodes": len(graph.nodes),
                 "n_edges": len(graph.edges),
-                "evidence": None if counts is None else CountsRecord(**counts),
+                "evidence": None if evidence is None else CountsRecord(**evidence.counts),
             }
         )
 
