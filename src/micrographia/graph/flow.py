@@ -4,9 +4,11 @@ Rows are features from the lowest layer upwards, then targets; the first columns
 inputs stand before it, so its share matrix is strictly triangular, and all paths are summed by one triangular sweep.
 """
 
-from typing import cast
+from collections.abc import Iterator
+from typing import TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,8 +17,11 @@ from micrographia.errors import CallError
 
 __all__ = ["curve", "influence", "lowest", "normalised", "passed_up"]
 
+_Numbers: TypeAlias = npt.NDArray[np.floating]
+
 _SMALLEST_SUM = 1e-10
 _LOW_BITS = 16
+_AT_ONCE = 1 << 17
 _BLOCK = 128
 """Rows that are solved for at once; a block of them stays in the cache."""
 
@@ -58,17 +63,31 @@ def lowest(scores: Float[Tensor, "..."], share: float) -> float:
     if not 0 <= share <= 1:
         raise CallError(f"A share lies between 0 and 1, and this is {share}.")
     values = scores.detach().flatten().cpu().numpy()
-    values = values[values > 0]
-    if not len(values):
+    masses = np.zeros(1 << _LOW_BITS)
+    for part in _positive_parts(values):
+        found = np.bincount(_bins(part), weights=part)
+        masses[: len(found)] += found
+    masses = np.trim_zeros(masses, "b")
+    if not len(masses):
         return float("inf")
-    bins = values.astype(np.float32).view(np.uint32) >> _LOW_BITS
-    masses = np.bincount(bins, weights=values)
     above = np.cumsum(masses[::-1])[::-1]
     wanted = share * float(above[0])
     fullest = int(np.flatnonzero(above >= wanted)[-1])
-    inside = np.sort(values[bins == fullest])[::-1]
+    inside = np.concatenate([part[_bins(part) == fullest] for part in _positive_parts(values)])
+    inside = np.sort(inside)[::-1]
     reached = np.cumsum(inside, dtype=np.float64) + (above[fullest] - masses[fullest])
     return float(inside[min(int(np.searchsorted(reached, wanted)), len(inside) - 1)])
+
+
+def _positive_parts(values: _Numbers) -> Iterator[_Numbers]:
+    """What is positive, a stretch at a time, so that what is made of it stays in the cache."""
+    for start in range(0, len(values), _AT_ONCE):
+        part = values[start : start + _AT_ONCE]
+        yield part[part > 0]
+
+
+def _bins(values: _Numbers) -> npt.NDArray[np.uint32]:
+    return values.astype(np.float32, copy=False).view(np.uint32) >> np.uint32(_LOW_BITS)
 
 
 def curve(influences: Float[Tensor, " source"]) -> Float[Tensor, " source"]:

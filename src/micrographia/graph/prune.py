@@ -20,6 +20,9 @@ from micrographia.graph.trace import Trace
 
 __all__ = ["Pruning", "complete_shares", "complete_sums", "prune"]
 
+_ROWS = 256
+"""Rows that are looked at together."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Pruning:
@@ -49,12 +52,14 @@ class Pruning:
 
 def complete_sums(trace: Trace) -> Float[Tensor, " row"]:
     """Σ|A| over the complete row, in float64; features that got no row are one source at each layer and position."""
-    return trace.rows.abs().sum(1, dtype=torch.float64) + trace.folded.abs().sum((1, 2), dtype=torch.float64)
+    blocks = (trace.rows[start : start + _ROWS] for start in range(0, trace.n_rows, _ROWS))
+    parts = [block.abs().sum(1, dtype=torch.float64) for block in blocks]
+    return torch.cat(parts) + trace.folded.abs().sum((1, 2), dtype=torch.float64)
 
 
 def complete_shares(trace: Trace) -> Float[Tensor, "row node"]:
     """|A| as a share of the complete row; what is missing to 1 is in active features without a row."""
-    sums = complete_sums(trace).clamp_(min=torch.finfo(trace.rows.dtype).tiny)
+    sums = complete_sums(trace).to(trace.rows.dtype).clamp_(min=torch.finfo(trace.rows.dtype).tiny)
     return trace.rows.abs().div_(sums[:, None])
 
 
@@ -72,49 +77,66 @@ def prune(trace: Trace, node_share: float = 0.8, edge_share: float = 0.98) -> Pr
     importance = torch.cat([reached[n.features], trace.weights.to(reached.dtype)])
     scores = shares.mul_(importance[:, None])
     lasting, candidates = lowest(scores, edge_share), int(scores.count_nonzero())
-    rows, columns = _rows(kept, n).nonzero()[:, 0], kept[: n.targets.start].nonzero()[:, 0]
-    inner = scores[rows[:, None], columns]
-    edges = _tied((inner >= lasting) & (inner > 0), rows, columns, n)
-    kept[columns[~_with_ends(edges, rows, columns, n)]] = False
-    at_row, at_column = edges.nonzero().T
+    edges, between = _Edges.among(scores, kept, lasting, n)
+    edges = edges.tied(kept, n)
+    kept = kept & edges.with_ends(n)
     return Pruning(
         node_share=node_share,
         edge_share=edge_share,
         nodes=kept,
-        target=rows[at_row],
-        source=columns[at_column],
-        score=inner[at_row, at_column],
+        target=edges.target,
+        source=edges.source,
+        score=edges.score,
         influence=reached,
         curve=curve(reached),
         importance=importance,
         candidates=candidates,
-        between=int(inner.count_nonzero()),
+        between=between,
     )
 
 
-def _rows(kept: Bool[Tensor, " node"], nodes: Nodes) -> Bool[Tensor, " row"]:
-    return torch.cat([kept[nodes.features], kept[nodes.targets]])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Edges:
+    """Single edges, ordered by target, then source."""
 
+    target: Int[Tensor, " edge"]
+    source: Int[Tensor, " edge"]
+    score: Float[Tensor, " edge"]
 
-def _tied(edges: Bool[Tensor, "row column"], rows: Tensor, columns: Tensor, nodes: Nodes) -> Bool[Tensor, "row column"]:
-    """The edges that are left when loose ends are taken out until nothing changes."""
-    left = edges.clone()
-    while True:
-        has_ends = _with_ends(left, rows, columns, nodes)
-        fed = torch.ones(len(rows), dtype=torch.bool, device=edges.device)
-        n_features = int((rows < nodes.n_features).sum())
-        fed[:n_features] = has_ends[:n_features]
-        tied = left & has_ends & fed[:, None]
-        if bool((tied == left).all()):
-            return left
-        left = tied
+    @staticmethod
+    def among(
+        scores: Float[Tensor, "row node"], kept: Bool[Tensor, " node"], lasting: float, nodes: Nodes
+    ) -> "tuple[_Edges, int]":
+        """Those between kept nodes that score enough, and how many between them are not zero; block by block."""
+        rows = torch.cat([kept[nodes.features], kept[nodes.targets]]).nonzero()[:, 0]
+        columns, between = kept[: nodes.targets.start].nonzero()[:, 0], 0
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            inner = scores[some[:, None], columns]
+            between += int(inner.count_nonzero())
+            row, column = ((inner >= lasting) & (inner > 0)).nonzero().T
+            parts.append((some[row], columns[column], inner[row, column]))
+        target, source, score = (torch.cat(each) for each in zip(*parts, strict=True))
+        return _Edges(target, source, score), between
 
+    def tied(self, kept: Bool[Tensor, " node"], nodes: Nodes) -> "_Edges":
+        """The edges that are left when loose ends are taken out until nothing changes."""
+        left, n_targets = self, len(kept) - nodes.targets.start
+        while True:
+            ends = left.with_ends(nodes)
+            fed = torch.cat([ends[nodes.features], ends.new_ones(n_targets)])
+            stays = ends[left.source] & fed[left.target]
+            if bool(stays.all()):
+                return left
+            left = _Edges(left.target[stays], left.source[stays], left.score[stays])
 
-def _with_ends(
-    edges: Bool[Tensor, "row column"], rows: Tensor, columns: Tensor, nodes: Nodes
-) -> Bool[Tensor, " column"]:
-    """Which columns are no loose ends: features have inputs and outputs, errors outputs; the others may stand alone."""
-    n_features = int((rows < nodes.n_features).sum())
-    has_ends = edges.any(0)
-    has_ends[:n_features] &= edges[:n_features].any(1)
-    return has_ends | (columns >= nodes.tokens.start)
+    def with_ends(self, nodes: Nodes) -> Bool[Tensor, " node"]:
+        """Which nodes are no loose ends: features have inputs and outputs, errors outputs, others may stand alone."""
+        ends = torch.zeros(len(nodes), dtype=torch.bool, device=self.source.device)
+        has_inputs = ends[: nodes.n_features].clone()
+        has_inputs[self.target[self.target < nodes.n_features]] = True
+        ends[self.source] = True
+        ends[nodes.features] &= has_inputs
+        ends[nodes.tokens.start :] = True
+        return ends
