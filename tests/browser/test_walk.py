@@ -220,6 +220,18 @@ def test_an_address_that_was_meddled_with_opens_the_graph_as_it_came(sheet: Open
         assert page.counts()["nodes_drawn"] == len(graph.nodes)
 
 
+def test_of_each_layer_one_canvas_is_seen_whatever_the_size(sheet: Open) -> None:
+    page = sheet(full_graph(0))
+    for height in (860, 700, 760):
+        page.page.set_viewport_size({"width": 1280, "height": height})
+        page.page.wait_for_timeout(300)
+        page.ready()
+        seen = page.ask("[...document.querySelectorAll('#graph canvas')].map(c => [c.className, c.checkVisibility()])")
+        assert isinstance(seen, list)
+        names = [name for name, is_seen in seen if is_seen]
+        assert len(names) == len(set(names)) == len(seen) / 2
+
+
 def test_a_full_cell_is_a_stack_that_fans_out(sheet: Open) -> None:
     from micrographia.graph.build import graph_of
     from tests.graph.traces import random_trace

@@ -58,3 +58,14 @@ export function joined(count: number, one: string, many = `${one}s`): string {
 function minus(text: string): string {
   return text.replace("-", "−");
 }
+
+const BASES: { readonly [kind: string]: string } = {
+  Neurons: "neurons",
+  PerLayer: "transcoders",
+  CrossLayer: "cross-layer transcoders",
+};
+
+/** The kind of a basis, in words. */
+export function basisWords(kind: string): string {
+  return BASES[kind] ?? inert(kind);
+}

@@ -3,7 +3,7 @@ import { useRef, useState } from "preact/hooks";
 import { server } from "../sources/live";
 import { say } from "../state/actions";
 import type { GraphRow } from "../wire";
-import { grouped, inert, joined, short } from "../words";
+import { basisWords, grouped, inert, joined, short } from "../words";
 import { link } from "./route";
 import { about, graphs, openId, refresh } from "./state";
 import { askTrace } from "./trace";
@@ -77,7 +77,7 @@ function Row({ row, marked, mark }: { row: GraphRow; marked: string | null; mark
       <p class="dim">
         → {row.targets.slice(0, 3).map((name) => short(name, 20)).join(", ")}
         {row.targets.length > 3 && ", …"} · {joined(row.n_nodes, "node")}, {joined(row.n_edges, "edge")}
-        {row.basis && <> · {short(row.basis, 20)}</>} · <code>{short(row.name, 60)}</code>
+        {row.basis && <> · {short(basisWords(row.basis), 30)}</>} · <code>{short(row.name, 60)}</code>
       </p>
       <p class="row-foot">
         {row.evidence ? <Verdicts {...row.evidence} /> : <span class="dim">no claim tested</span>}

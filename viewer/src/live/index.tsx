@@ -50,7 +50,7 @@ export function live(): Host {
 
 function Frame({ route }: { route: Route }) {
   return (
-    <div class="frame">
+    <div class="live-page">
       <header class="top">
         <div class="bar">
           <h1>Micrographia</h1>

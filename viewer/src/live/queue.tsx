@@ -111,7 +111,7 @@ function Table({ title, words, claims }: { title: string; words: string; claims:
               <tr key={keyOf(one)} data-claim={keyOf(one)} data-verdict={one.verdict}>
                 <th scope="row">
                   <button type="button" class="link" onClick={() => selectAll([...one.members, ...("reads" in one ? one.reads : [])])}>
-                    {nameOf(one, 28)}
+                    {nameOf(one, 34)}
                   </button>
                 </th>
                 <td class={`v-${one.verdict}`} title={inert(one.why)}>

@@ -58,7 +58,7 @@ function Form({ start }: { start: TraceRequest }) {
         <input type="text" maxLength={200} autocomplete="off" value={wanted.target ?? ""} onInput={(event) => put({ target: event.currentTarget.value || null })} />
       </label>
       <label class="asked">
-        What makes it likelier than this token; empty: nothing to set against
+        Against this token: why is the other likelier? Empty: no comparison
         <input type="text" maxLength={200} autocomplete="off" value={wanted.against ?? ""} onInput={(event) => put({ against: event.currentTarget.value || null })} />
       </label>
       <details>

@@ -110,6 +110,7 @@ export async function open(from: DataSource): Promise<void> {
   source.value = from;
   features.clear();
   hovered.value = null;
+  performance.clearMarks();
   performance.mark("asked");
   const packed = await from.graph();
   performance.mark("read");

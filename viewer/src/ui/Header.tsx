@@ -4,7 +4,7 @@ import type { Graph } from "../data/graph";
 import { graph, lookAt, matches, selected } from "../state/session";
 import { select, selectAll } from "../state/actions";
 import { canRedo, canUndo, change, redo, settle, undo, view } from "../state/history";
-import { inert, joined, percent, short } from "../words";
+import { basisWords, inert, joined, percent, short } from "../words";
 import { type Command, commands, keyName, wishes } from "./commands";
 import { slots } from "./slots";
 
@@ -80,7 +80,7 @@ function Prompt({ graph }: { graph: Graph }) {
           </span>
         ))}
         {targets.length > 4 && <span class="dim"> and {joined(targets.length - 4, "other")}</span>}
-        {facts && <span class="dim model"> {short(`${facts.model}, read in ${facts.basis}`, 80)}</span>}
+        {facts && <span class="dim model"> {short(`${facts.model}, read in ${basisWords(facts.basis)}`, 80)}</span>}
       </p>
     </div>
   );

@@ -1,6 +1,7 @@
 // Claims with what came of them: about the answer, and about the inside.
 import type { ComponentChildren } from "preact";
 import { MARKS } from "../draw/marks";
+import { called, graph } from "../state/session";
 import type { ClaimRecord, EvidenceDocument, LinkRecord } from "../wire";
 import { inert, joined, short, signed, significant } from "../words";
 
@@ -35,7 +36,14 @@ export function counted(claims: readonly Tested[]): { confirmed: number; refuted
 }
 
 export function nameOf(claim: Tested, longest: number): string {
-  return "to" in claim ? `${short(claim.name, longest)} → ${short(claim.to, longest)}` : short(claim.name, longest);
+  return "to" in claim ? `${spoken(claim.name, longest)} → ${spoken(claim.to, longest)}` : spoken(claim.name, longest);
+}
+
+/** A group's name, or a node's with what it is called. */
+function spoken(name: string, longest: number): string {
+  const node = graph.value?.find(name);
+  const words = node === undefined ? "" : called(node).replace(/^says /, "");
+  return short(words && words !== name ? `${name} ${words}` : name, longest);
 }
 
 /** A claim's name among all of its graph. */
