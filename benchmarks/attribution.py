@@ -20,7 +20,6 @@ it what came on top of the loaded model and transcoders.
 
 import argparse
 import json
-import platform
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ import torch
 import micrographia as mg
 from benchmarks.attribution_agreement import agreement, our_result, their_result
 from benchmarks.attribution_inputs import PLACE, peer_basis, peer_model, prompt_of
+from benchmarks.machine import processor
 from benchmarks.peers.running import Peer
 
 SECTIONS = ("settings", "cells", "exact", "memory", "curves")
@@ -395,16 +395,6 @@ def measure(chosen: argparse.Namespace) -> None:
             curves(bench, points, chosen)
     finally:
         bench.close()
-
-
-def processor() -> str:
-    """Its name, family and model, as Linux tells them: names alone may hide which one it is."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
-    return ",".join(f"{key}{facts.get(key, ' unknown')}" for key in ("model name", "cpu family", "model"))
 
 
 def arguments() -> argparse.Namespace:

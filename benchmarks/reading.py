@@ -10,7 +10,6 @@ shared machine. Hugging Face runs the same weights with its default attention, o
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import micrographia as mg
+from benchmarks.machine import processor
 from micrographia.model.checkpoint import locate
 
 RESIDUAL = ("resid_pre", "resid_mid", "resid_post")
@@ -95,7 +95,7 @@ def main() -> None:
                 f"{row['lowest']:>6.2f}–{row['highest']:.2f}"
             )
     if chosen.out:
-        machine = {"processor": platform.processor(), "torch": torch.__version__, "threads": 1}
+        machine = {"processor": processor(), "torch": torch.__version__, "threads": 1}
         chosen.out.write_text(json.dumps({"machine": machine, "rounds": chosen.rounds, "results": results}, indent=1))
 
 

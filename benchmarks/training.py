@@ -15,7 +15,6 @@ measured before stays in the file.
 
 import argparse
 import json
-import platform
 import shutil
 import statistics
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import micrographia as mg
+from benchmarks.machine import processor
 from benchmarks.peers.running import Peer
 from benchmarks.quality import windows_file
 from micrographia.corpus.corpus import Corpus
@@ -284,7 +284,7 @@ def main() -> None:
     chosen = parser.parse_args()
     results = measure(chosen)
     if chosen.out:
-        machine = {"processor": platform.processor(), "torch": torch.__version__, "threads": 1}
+        machine = {"processor": processor(), "torch": torch.__version__, "threads": 1}
         before = json.loads(chosen.out.read_text()) if chosen.out.exists() else {}
         chosen.out.write_text(json.dumps(before | {"machine": machine} | results, indent=1, default=as_dict))
 
