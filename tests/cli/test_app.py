@@ -36,7 +36,7 @@ def test_help_lists_every_verb_and_what_the_exit_codes_mean(call: Call) -> None:
         ),
         ("view", "--port --open --basis --model --device --dtype"),
         ("lens", "--watch --top --between --json --bos --chat --model --device --dtype"),
-        ("heads", "--corpus --sample --sort --top --seed --json --bos --chat --model --device --dtype"),
+        ("heads", "--edge --basis --corpus --sample --sort --top --seed --json --bos --chat --model --device --dtype"),
         ("models", "--remove --json"),
         ("doctor", "--json"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from micrographia.graph.files import load_graph
 from micrographia.microscope import Microscope
 from tests.cli.calling import Call
 from tests.model.tiny_gguf import gguf_of
@@ -129,3 +130,43 @@ def test_what_cannot_be_scored_is_refused(call: Call, folder: Path, tmp_path: Pa
     }
     for arguments, expected in cases.items():
         assert call("heads", *arguments, "--model", str(folder)).complaint(2).startswith(expected)
+
+
+@pytest.fixture
+def traced(call: Call, folder: Path, tmp_path: Path) -> Path:
+    """A graph of the tiny model, kept."""
+    place = tmp_path / "kept"
+    call("trace", PROMPT, "--model", str(folder), "--target", "t13", "--nodes", "40", "--out", str(place)).result()
+    return place
+
+
+def test_an_edge_is_split_over_heads_and_the_parts_add_up(call: Call, folder: Path, traced: Path) -> None:
+    shown = call("heads", str(traced), "--edge", "token@5", "target.0", "--model", str(folder), "--json").result()
+    found = json.loads(shown)
+    graph = load_graph(traced)
+    edge = next(each for each in graph.inputs_of("target.0") if str(each.source) == "token@5")
+    assert found["edge"] == pytest.approx(edge.weight, rel=1e-3)
+    for name in ("last", "first"):
+        whole = found["direct"] + sum(head[name] for head in found["heads"])
+        assert whole == pytest.approx(found["edge"], rel=1e-5)
+    sizes = [abs(head["last"]) for head in found["heads"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) == 12
+    assert any(sizes)
+
+
+def test_the_table_of_an_edge_ends_in_the_edge(call: Call, folder: Path, traced: Path) -> None:
+    call_ = ("heads", str(traced), "--edge", "token@5", "target.0", "--model", str(folder), "--top", "3")
+    lines = call(*call_).result().splitlines()
+    assert cells(lines[0])[0].startswith("From token@5 t")
+    names = [cells(line)[0] for line in lines[2:]]
+    at = names.index("the edge")
+    assert names[:2] == ["head", "no head: direct"]
+    assert names[at - 1] == "9 other heads"
+    assert cells(lines[2 + at])[2] == "100.0%"
+
+
+def test_an_edge_needs_a_graph_and_must_be_in_it(call: Call, folder: Path, traced: Path) -> None:
+    assert "--edge needs a graph" in call("heads", "--edge", "token@4", "target.0").complaint(2)
+    said = call("heads", str(traced), "--edge", "target.0", "token@1", "--model", str(folder)).complaint(2)
+    assert "There is no edge from target.0 to token@1" in said

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from micrographia.graph.graph import Graph
     from micrographia.microscope import Microscope
 
-__all__ = ["claims", "evidence_content", "write_plot"]
+__all__ = ["claims", "evidence_content", "opened", "write_plot"]
 
 
 def claims(
@@ -28,6 +28,14 @@ def claims(
         float,
         Parameter(validator=validators.Number(gt=0), help="How long to test, the strongest claims first."),
     ] = 60.0,
+    strongest: Annotated[
+        int | None,
+        Parameter(
+            name="--claims",
+            validator=validators.Number(gte=1),
+            help="How many claims about the answer are tested, the strongest. Of more, each needs more. Default: 48.",
+        ),
+    ] = None,
     basis: Annotated[
         str | None,
         Parameter(help="The basis that the graph was traced in. Default: neurons, or those that come along."),
@@ -64,8 +72,9 @@ def claims(
     """Test the claims of a graph: take each part out of the real model, and see whether the answer follows.
 
     The graph predicts by how much. Each part stands beside controls: steps of the same length, at the same places,
-    along other features. ✓ confirmed, ✗ refuted, · untested. What is measured is kept in the graph's folder as it
-    comes; the same command goes on from there. A file of claims, *.circuit.toml, is tested likewise.
+    along other features. ✓ confirmed, ✗ refuted, · not decided. The strongest claims about the answer are tested
+    first, then those of groups on groups and along edges. What is measured is kept in the graph's folder as it comes;
+    the same command goes on from there. A file of claims, *.circuit.toml, is tested likewise.
     --audit and --circuit-curve ask other questions of the same graph.
 
         micrographia trace "The capital of France is" --out paris
@@ -85,12 +94,12 @@ def claims(
     if plot is not None and (plot.is_dir() or not plot.parent.is_dir()):
         raise CallError(f"{plot} cannot be a picture: give the name of a file in a folder that is there.")
     found = load_graph(graph)
-    scope = _opened(found, graph, basis, model_options)
+    scope = opened(found, graph, basis, model_options)
     if audit or circuit_curve:
         return measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=seed, json=json)
     if anew:
         forget_evidence(graph)
-    most = {"controls": controls or MOST, "seed": seed}
+    most = {"claims": strongest, "controls": controls or MOST, "seed": seed}
     with progress() as bar:
         evidence = scope.test(found, seconds=seconds, target=target, **most, folder=graph, progress=bar)
     _report(scope, found, evidence, top, plot, json)
@@ -126,11 +135,11 @@ def write_plot(evidence: "Evidence", path: Path) -> None:
         stream.write(scatter(evidence).encode())
 
 
-def _opened(graph: "Graph", folder: Path, basis: str | None, options: ModelOptions) -> "Microscope":
+def opened(graph: "Graph", folder: Path, basis: str | None, options: ModelOptions) -> "Microscope":
     """The model and the basis that the graph was traced in."""
     facts = graph.facts
     if facts is None:
-        raise CallError(f"{folder} does not say which model it was traced in, so its claims cannot be tested.")
+        raise CallError(f"{folder} does not say which model it was traced in, so no model can be asked about it.")
     if basis is None and facts.basis == "Neurons":
         basis = f"neurons:{facts.gate_rule or 'half'}"
     name = options.model or facts.model

@@ -8,6 +8,7 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
+from micrographia.cli.carriers import show_carriers
 from micrographia.cli.options import ModelOptions, PromptOptions, read_text
 from micrographia.cli.screen import print_json, results
 from micrographia.errors import CallError
@@ -25,9 +26,14 @@ _CHUNK = 256
 
 
 def heads(
-    prompt: Annotated[str | None, Parameter(help="The text to look at.")] = None,
+    prompt: Annotated[str | None, Parameter(help="The text to look at; with --edge, a graph's folder.")] = None,
     /,
     *,
+    edge: Annotated[
+        tuple[str, str] | None,
+        Parameter(help="Two nodes of a graph: which heads carry the edge from the first to the second."),
+    ] = None,
+    basis: Annotated[str | None, Parameter(help="With --edge: the folder of the basis that it was traced in.")] = None,
     corpus: Annotated[Path | None, Parameter(help="A text file to score the heads on, instead of a prompt.")] = None,
     sample: Annotated[
         int,
@@ -56,9 +62,16 @@ def heads(
     Each score stands beside what uniform attention would get. With a prompt, the last column shows the tokens that the
     head's output promotes at the last position.
 
+    With a graph and --edge, the edge is split exactly over the heads that deliver it, or take it up.
+
         micrographia heads "When Mary and John went to the store, John gave a drink to"
         micrographia heads --corpus book.txt --sort previous
+        micrographia heads paris --edge token@4 target.0
     """
+    if edge is not None:
+        if prompt is None or corpus is not None:
+            raise CallError("--edge needs a graph: micrographia heads GRAPH --edge token@4 target.0")
+        return show_carriers(Path(prompt), edge, basis, model_options, top=top, json=json)
     if (prompt is None) == (corpus is None):
         raise CallError('Give either a prompt or --corpus FILE, as in: micrographia heads "The cat sat on the mat".')
     text = None if corpus is None else read_text(corpus)
