@@ -180,6 +180,19 @@ def test_search_finds_names_labels_and_promoted_tokens(sheet: Open) -> None:
     assert len(page.ask("window.micrographia.state.selected")) == wanted
 
 
+def test_escape_leaves_the_search_and_then_forgets_it(sheet: Open) -> None:
+    page = sheet(full_graph(0))
+    field = page.page.get_by_role("searchbox")
+    page.key("/")
+    page.page.keyboard.type("constant")
+    page.key("Escape")
+    assert (field.input_value(), page.state("query")) == ("constant", "constant")
+    assert page.ask("document.activeElement === document.body")
+    page.key("Escape")
+    assert (field.input_value(), page.state("query")) == ("", "")
+    assert page.page.locator(".found").count() == 0
+
+
 def test_a_reloaded_page_shows_the_same(sheet: Open) -> None:
     graph = full_graph(0)
     page = sheet(graph)

@@ -116,6 +116,7 @@ function Table({ title, words, claims }: { title: string; words: string; claims:
                 </th>
                 <td class={`v-${one.verdict}`} title={inert(one.why)}>
                   <span aria-hidden="true">{MARKS[one.verdict]}</span> {one.verdict}
+                  {one.verdict === "untested" && one.effect !== null && " so far"}
                 </td>
                 <td>{signed(one.predicted)}</td>
                 <td>{measuredOf(one)}</td>

@@ -87,8 +87,11 @@ export function onKey(event: KeyboardEvent): void {
 /** Escape leaves one thing after the other. */
 function back(event: KeyboardEvent): void {
   if (dialog.value) return closeDialog();
-  if (isTyping(event.target) && event.target instanceof HTMLElement) event.target.blur();
-  else if (hovered.value !== null) hovered.value = null;
+  if (isTyping(event.target) && event.target instanceof HTMLElement) {
+    // The browser would empty a search field, and what was looked for would stay.
+    event.preventDefault();
+    event.target.blur();
+  } else if (hovered.value !== null) hovered.value = null;
   else if (view.value.query) change({ query: "" });
   else if (view.value.selected.length) select(null);
 }
