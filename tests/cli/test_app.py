@@ -32,7 +32,7 @@ def test_help_lists_every_verb_and_what_the_exit_codes_mean(call: Call) -> None:
         (
             "trace",
             "--basis --nodes --share --node-share --edge-share --group --memory --top --out --html --graph-json --test "
-            "--json --target --against --position --bos --chat --model --device --dtype",
+            "--seconds --json --target --against --position --bos --chat --model --device --dtype",
         ),
         ("view", "--port --open --basis --model --device --dtype"),
         ("lens", "--watch --top --between --json --bos --chat --model --device --dtype"),
@@ -179,6 +179,15 @@ def test_an_interruption_is_one_line_and_its_own_exit_code(tmp_path: Path) -> No
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (130, "", "error: interrupted.\n")
+
+
+def test_threads_sleep_while_they_wait_unless_told_otherwise(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    call("models")
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    call("models")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_no_escape_code_reaches_what_is_no_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ app.command(claims, name="test")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    # Before torch is there: threads that spin while they wait take the core from the one they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot write ␣ gets \u2423
     try:
