@@ -254,22 +254,24 @@ class Microscope:
         *,
         seconds: float = 60.0,
         target: NodeId | str | None = None,
+        claims: int | None = None,
         controls: int = MOST,
         seed: int = 0,
         folder: str | Path | None = None,
         progress: Progress = silent,
     ) -> Evidence:
-        """Test the claims of a graph on the real model, beside controls, the strongest first, for so many seconds.
+        """Test the claims of a graph on the real model, beside controls, for so many seconds.
 
-        With the folder that the graph was opened from, what is measured is kept there as it comes, and what is there
-        already is gone on from.
+        As many `claims` about the answer are tested, the strongest, 48 if not said otherwise, and then those about the
+        inside. With the folder that the graph was opened from, what is measured is kept there as it comes, and what is
+        there already is gone on from.
         """
         known = None if folder is None else load_evidence(graph, folder)
         if known is not None and target is not None and str(known.target) != str(target):
             raise CallError(
                 f"{folder} holds evidence on {known.target}, not on {target}: begin anew, or test that one."
             )
-        experiment = Experiment(self.bench(graph.prompt), graph, target=target, known=known, seed=seed)
+        experiment = Experiment(self.bench(graph.prompt), graph, target=target, known=known, seed=seed, family=claims)
         keep = None if folder is None else Path(folder)
         return experiment.run(
             seconds,

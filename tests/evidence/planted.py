@@ -31,6 +31,7 @@ CARRIERS = (3, 11, 27, 64)
 FEEDER = 7
 _D_MLP = 120
 _PLACE = 5
+_SETTLING = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +85,11 @@ def planted(base: Model, seed: int) -> Planted:
         for block, gate, up, down in zip(base.weights.blocks[:2], gates, ups, downs, strict=True)
     )
     model = Model("planted", anatomy, replace(base.weights, blocks=blocks), base.tokenizer)
-    upper = Neurons().decompose(freeze(model, prompt(model, _PLACE))).layers[1]
-    read = upper.read_vectors()[(_PLACE - 1) * _D_MLP + torch.tensor(CARRIERS)].sum(0)
-    read = read * base.weights.blocks[1].mlp_norm.gain
-    downs[0][:, FEEDER] = 3 * read / read.norm()
+    for _ in range(_SETTLING):  # what a gated neuron reads depends on what it gets, and so on the feeder
+        upper = Neurons().decompose(freeze(model, prompt(model, _PLACE))).layers[1]
+        read = upper.read_vectors()[(_PLACE - 1) * _D_MLP + torch.tensor(CARRIERS)].sum(0)
+        read = read * base.weights.blocks[1].mlp_norm.gain
+        downs[0][:, FEEDER] = read / read.norm()
     found = trace(model, Neurons(), prompt(model, _PLACE), target=TARGET, selection=Everything())
     return Planted(Bench(model, Neurons(), prompt(model, _PLACE)), found)
 

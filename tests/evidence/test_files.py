@@ -1,6 +1,7 @@
 """Evidence beside its graph: there and back, and what is damaged, foreign or newer refused in a sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_what_is_written_is_what_is_read(graph: Graph, folder: Path, known: Evid
     assert (again.claims, again.links) == (known.claims, known.links)
     assert again.inside == known.inside
     assert any(one.measured is not None for one in again.inside)
-    assert (again.target, again.name, again.value) == (known.target, known.name, known.value)
+    assert (again.target, again.name, again.value, again.family) == (known.target, known.name, known.value, 48)
     assert (again.probability, again.rate, again.seed) == (known.probability, known.rate, 3)
     assert sorted(path.name for path in folder.iterdir()) == [EVIDENCE, "manifest.json", "tables.safetensors"]
 
@@ -56,10 +57,25 @@ def test_a_file_of_version_1_is_read_as_claims_about_the_answer(graph: Graph, fo
     old = {key: dict(one) for key, one in content["measured"].items() if one["kind"] == "answer"}
     for one in old.values():
         del one["kind"], one["reads"]
+    del content["family"]
     path.write_text(json.dumps({**content, "schema_version": 1, "measured": old}))
     again = load_evidence(graph, folder)
     assert again.tested == known.tested
     assert all(one.measured is None for one in again.inside)
+
+
+def test_before_version_3_no_claims_were_chosen_so_all_that_were_tried_are_the_family(
+    graph: Graph, folder: Path, known: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micrographia.evidence.files.FAMILY", 1)
+    tried = {claim.key: known.measured[claim.key] for claim in (known.claims[0], known.claims[2], *known.links)}
+    save_evidence(replace(known, measured=tried), folder)
+    path = folder / EVIDENCE
+    content = json.loads(path.read_text())
+    del content["family"]
+    path.write_text(json.dumps({**content, "schema_version": 2}))
+    again = load_evidence(graph, folder)
+    assert (again.family, again.measured) == (3, tried)
 
 
 def test_it_can_be_forgotten(graph: Graph, folder: Path, known: Evidence) -> None:
@@ -73,7 +89,8 @@ def test_it_can_be_forgotten(graph: Graph, folder: Path, known: Evidence) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 3}, "has schema version 3, and this Micrographia reads version 2"),
+        ({"schema_version": 4}, "has schema version 4, and this Micrographia reads version 3"),
+        ({"family": 0}, "family"),
         ({"graph_sha256": "0" * 64}, "belongs to another graph"),
         ({"surprise": 1}, "surprise"),
         ({"seed": "one"}, "seed"),

@@ -27,9 +27,7 @@ def lower(place_: Planted, n: int, seed: int) -> list[NodeId]:
 def wired(place_: Planted, n_false: int, seed: int = 0) -> Graph:
     """The feeder's strongest edge, and as many false ones to the same carrier, said to be as strong, either way."""
     edges = {(carrier, None): place_.edge(carrier) for carrier in place_.carriers}
-    n = place_.trace.nodes
-    clean = {carrier: float(n.activation[n.find(carrier)]) for carrier in place_.carriers}
-    fed = max(place_.carriers, key=lambda carrier: abs(place_.edge(place_.feeder, carrier) / clean[carrier]))
+    fed = max(place_.carriers, key=lambda carrier: abs(place_.edge(place_.feeder, carrier)))
     edges[place_.feeder, fed] = place_.edge(place_.feeder, fed)
     for number, other in enumerate(lower(place_, n_false, seed)):
         edges[other, fed] = place_.edge(place_.feeder, fed) * (1 if (seed + number) % 2 else -1)
@@ -105,20 +103,17 @@ def test_what_is_measured_along_an_edge_is_the_features_own_change(tiny) -> None
             assert one.measured.probability is None
 
 
-def test_true_edges_are_confirmed_and_false_ones_refuted_at_the_nominal_rate(tiny) -> None:
+def test_true_edges_are_confirmed_and_false_ones_refuted_at_the_nominal_rate(wide) -> None:
     shares: dict[str, list[float]] = {"direct": [], "paths": []}
-    found = missed = 0
-    for seed in range(8):
-        place_ = planted(tiny("llama"), seed)
-        known = Experiment(place_.bench, wired(place_, 3, seed), seed=seed, rate=0.1).run(LONG)
+    for seed in range(6):
+        place_ = planted(wide, seed)
+        known = Experiment(place_.bench, wired(place_, 3, seed), seed=seed).run(LONG)
         for kind, false in shares.items():
             confirmed = {key for key, verdict in verdicts(known, kind).items() if verdict == "confirmed"}
             true = {key for key in verdicts(known, kind) if key.startswith(f"{place_.feeder} → ")}
-            false.append(len(confirmed - true) / max(len(confirmed), 1))
-            found += len(confirmed & true)
-            missed += len(true - confirmed)
-    assert all(sum(false) / len(false) <= 0.1 for false in shares.values())
-    assert found >= 3 * missed, "in 32 dimensions a few steps anywhere go as far"
+            assert true <= confirmed
+            false.append(len(confirmed - true) / len(confirmed))
+    assert all(sum(false) / len(false) <= 0.05 for false in shares.values())
 
 
 def test_a_group_that_feeds_another_is_confirmed_to(tiny) -> None:

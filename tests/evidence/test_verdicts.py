@@ -49,12 +49,27 @@ def test_under_the_null_a_p_value_is_small_as_rarely_as_it_says() -> None:
     assert np.mean(np.array(found) <= 0.05) > 0.03, "and not much more rarely"
 
 
-def test_benjamini_and_hochberg() -> None:
-    assert passing([0.01, 0.04, 0.03, 0.5], 0.05) == [True, False, False, False]
-    assert passing([0.01, 0.02, 0.03, 0.5], 0.05) == [True, True, True, False]
+def test_benjamini_and_hochberg_with_the_share_of_nulls_that_the_p_values_show() -> None:
+    high = [0.6, 0.7, 0.8, 0.9]
+    assert passing([0.01, 0.02, 0.03, 0.04, *high], 0.05) == [False] * 8, "by (1 + 4) / 4 of them: all are null"
+    assert passing([0.005, 0.02, 0.03, 0.04, *high], 0.05) == [True, *[False] * 7]
+    assert passing([0.01, 0.04, 0.03, 0.5], 0.05) == [True, True, True, False], "one half at most: ranks count twice"
     assert passing([0.2, 0.3], 0.05) == [False, False]
     assert passing([], 0.05) == []
     assert passing([0.04, 0.045, 0.05], 0.05) == [True, True, True], "the last one lifts the others"
+    assert passing([0.02, *[1.0] * 3], 0.05) == [False] * 4, "what was not tried counts"
+
+
+@pytest.mark.parametrize("true", [0, 3, 12, 24])
+def test_the_rate_holds_whatever_the_share_of_true_claims_and_however_heavy_the_tails(true: int) -> None:
+    random = np.random.default_rng(true)
+    false = []
+    for _ in range(300):
+        effects = np.concatenate([random.standard_t(3, true) + 6.0, random.standard_t(3, 24 - true)])
+        p = [p_value(effect, settled(effect, random.standard_t(3, 199), 1), 1) for effect in effects]
+        found = np.array(passing(p, 0.1))
+        false.append(found[true:].sum() / max(found.sum(), 1))
+    assert np.mean(false) <= 0.1 + 2 * np.std(false) / 300**0.5
 
 
 def test_of_what_is_confirmed_no_more_is_false_than_the_rate_allows() -> None:
@@ -99,8 +114,17 @@ def test_each_verdict_says_what_it_rests_on() -> None:
 
 def test_beyond_its_controls_and_not_beyond_chance_is_not_decided() -> None:
     """One claim in forty with a p-value of .01."""
-    near = list(np.linspace(-1, 1, 99))
-    judged = judge([1] * 40, [5.0, *[0.0] * 39], [near] * 40)
+    near = np.random.default_rng(0).permutation(np.linspace(-1, 1, 99)).tolist()
+    judged = judge([1] * 40, [5.0, *[-0.9] * 39], [near] * 40)
     assert judged[0].verdict == "untested"
     assert judged[0].why == "beyond its controls, but not beyond chance among 40 claims"
     assert all(one.verdict == "refuted" for one in judged[1:])
+
+
+def test_claims_of_the_family_that_were_not_tried_count() -> None:
+    near = np.random.default_rng(0).permutation(np.linspace(-1, 1, 99)).tolist()
+    [alone] = judge([1], [5.0], [near])
+    assert alone.verdict == "confirmed"
+    first, *others = judge([1] * 40, [5.0, *[None] * 39], [near, *[()] * 39])
+    assert (first.verdict, first.why) == ("untested", "beyond its controls, but not beyond chance among 40 claims")
+    assert {one.why for one in others} == {"not tried"}

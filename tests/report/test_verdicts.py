@@ -25,7 +25,7 @@ def on(graph: Graph, n: int = 3) -> Evidence:
     measured = {
         claim.name: Measured(effect, 0.4, NEAR, 0.1) for claim, effect in zip(claims[:n], effects, strict=False)
     }
-    return Evidence(claims[0].target, graph.targets[0].name, 3.5, 0.8, claims, measured)
+    return Evidence(claims[0].target, graph.targets[0].name, 3.5, 0.8, claims, measured, family=n)
 
 
 def shown(graph: Graph, evidence: Evidence, width: int = 80, parts: int = 24) -> list[str]:
@@ -46,7 +46,7 @@ def test_each_part_has_its_mark_its_prediction_and_what_was_measured() -> None:
     assert "9.00 −0.95 … +0.95 99" in marks[first.name]
     assert marks[second.name].startswith("✗")
     assert marks[third.name].startswith("✗")
-    assert all(marks[claim.name].startswith("·") for claim in evidence.claims[3:])
+    assert all(marks[claim.name].startswith(" ") for claim in evidence.claims[3:]), "what was not tried has no mark"
     assert any("token" not in line and line.startswith(" ") and "└" in line for line in lines), "tokens have no mark"
 
 
@@ -55,10 +55,21 @@ def test_the_sums_below_say_how_much_was_confirmed_and_how_well_it_was_predicted
     text = " ".join(shown(graph, on(graph)))
     assert "✓ 1 confirmed" in text
     assert "✗ 2 refuted" in text
-    assert f"· {len(on(graph).claims) - 3} untested" in text
+    assert "· 0 undecided" in text
+    assert f", {len(on(graph).claims) - 3} not tried" in text
     assert "Predicted by all paths: 3 claims tried, the sign right in 66.7%; correlation" in text
     assert "5.0% may be so by chance" in text
     assert "Predicted by all paths" not in " ".join(shown(graph, on(graph, 1)))
+
+
+def test_what_was_tested_and_is_not_in_the_tree_stands_below_it_what_is_confirmed_first() -> None:
+    graph = small_graph(0, node_share=1.0)
+    evidence = on(graph)
+    lines = shown(graph, evidence, parts=1)
+    below = lines.index("Tested as well, 0 more besides")
+    marks = [line.split()[:2] for line in lines[below + 1 : below + 4]]
+    assert marks == [[mark, claim.name] for mark, claim in zip("✓✗✗", evidence.claims, strict=False)]
+    assert not any("Tested as well" in line for line in shown(graph, evidence, parts=100))
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -99,9 +99,17 @@ def claims(
         return measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=seed, json=json)
     if anew:
         forget_evidence(graph)
-    most = {"claims": strongest, "controls": controls or MOST, "seed": seed}
     with progress() as bar:
-        evidence = scope.test(found, seconds=seconds, target=target, **most, folder=graph, progress=bar)
+        evidence = scope.test(
+            found,
+            seconds=seconds,
+            target=target,
+            claims=strongest,
+            controls=controls or MOST,
+            seed=seed,
+            folder=graph,
+            progress=bar,
+        )
     _report(scope, found, evidence, top, plot, json)
 
 

@@ -57,8 +57,11 @@ def trace(
         Path | None, Parameter(help="Write the graph as circuit-tracer and Neuronpedia read it.")
     ] = None,
     test: Annotated[
+        bool, Parameter(help="Then test its claims on the real model, beside controls.", negative="")
+    ] = False,
+    seconds: Annotated[
         float | None,
-        Parameter(validator=validators.Number(gt=0), help="Then test its claims on the real model, so many seconds."),
+        Parameter(validator=validators.Number(gt=0), help="How long --test may go on. Default: 60."),
     ] = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     target_options: TargetOptions = TargetOptions(),
@@ -72,8 +75,11 @@ def trace(
 
         micrographia trace "The capital of France is"
         micrographia trace "The capital of France is" --against " London" --basis neurons --html paris.html
+        micrographia trace "The capital of France is" --test --seconds 30
     """
     limit = None if memory is None else read_size(memory)
+    if seconds is not None and not test:
+        raise CallError("--seconds says how long claims are tested, and none are: add --test.")
     _check_destinations(out, html, graph_json)
     scope, asked = model_options.open(basis), target_options
     tokens = prompt_options.read(scope, prompt)
@@ -94,7 +100,7 @@ def trace(
     answers = scope.answers(tokens, position=asked.position)
     if out is not None:
         found.save(out)
-    evidence = None if test is None else _tested(scope, found, test, out)
+    evidence = _tested(scope, found, seconds or 60.0, out) if test else None
     written = _written(found, evidence, out, html, graph_json)
     if json:
         from micrographia.report.content import content_of

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from micrographia.evidence.claims import Claim, ClaimKind
-from micrographia.evidence.verdicts import Judgement, Verdict, judge
+from micrographia.evidence.verdicts import FAMILY, Judgement, Verdict, judge
 from micrographia.graph.nodes import NodeId
 
 __all__ = ["Agreement", "Evidence", "Measured", "Tested", "correlation", "ranks"]
@@ -66,6 +66,8 @@ class Evidence:
     seed: int = 0
     links: tuple[Claim, ...] = ()
     """Claims about the inside: between groups and along edges."""
+    family: int = FAMILY
+    """How many of the claims about the answer are tested, and judged among each other."""
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {verdict}" for verdict, n in self.counts.items())
@@ -74,7 +76,14 @@ class Evidence:
     @cached_property
     def tested(self) -> tuple[Tested, ...]:
         """Every claim about the answer, with its verdict."""
-        return self._judged(self.claims)
+        chosen, others = self.claims[: self.family], self.claims[self.family :]
+        weaker = Judgement("untested", f"not among the {len(chosen)} strongest, which are tested")
+        return (*self._judged(chosen), *(Tested(claim, None, weaker) for claim in others))
+
+    @property
+    def tried(self) -> tuple[Tested, ...]:
+        """Those about the answer that were measured, whatever came of it."""
+        return tuple(one for one in self.tested if one.measured is not None)
 
     @cached_property
     def inside(self) -> tuple[Tested, ...]:

@@ -5,7 +5,7 @@ holds measurements, and the predictions that they belong to; verdicts follow fro
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,6 +16,7 @@ from micrographia.errors import WorkError
 from micrographia.evidence.claims import Claim, ClaimKind, claims_of
 from micrographia.evidence.evidence import Evidence, Measured
 from micrographia.evidence.links import links_of
+from micrographia.evidence.verdicts import FAMILY
 from micrographia.graph.files import GraphManifest
 from micrographia.graph.graph import Graph
 
@@ -47,7 +48,7 @@ class EvidenceRecord(BaseModel):
 
     model_config = _FORM
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     kind: Literal["evidence"] = "evidence"
     graph_sha256: str
     """Of the graph's tables: evidence belongs to one graph."""
@@ -57,6 +58,8 @@ class EvidenceRecord(BaseModel):
     probability: float | None
     rate: float
     seed: int
+    family: int | None = Field(ge=1)
+    """How many claims about the answer were chosen to be tested; none were before version 3."""
     measured: dict[str, MeasuredRecord]
 
 
@@ -71,6 +74,7 @@ def save_evidence(evidence: Evidence, folder: Path) -> None:
         probability=evidence.probability,
         rate=evidence.rate,
         seed=evidence.seed,
+        family=evidence.family,
         measured={key: _record(claims[key], one) for key, one in evidence.measured.items()},
     )
     with store.atomic_file(folder / EVIDENCE) as stream:
@@ -105,17 +109,23 @@ def load_evidence(graph: Graph, folder: str | Path) -> Evidence | None:
         rate=record.rate,
         seed=record.seed,
         links=links,
+        family=record.family or _tried(claims, record),
     )
 
 
 def _of_today(raw: object) -> object:
-    """Version 1 knew only claims about the answer."""
+    """Version 1 knew only claims about the answer, and version 2 chose none before it began."""
     content = _mapping(raw)
-    if content.get("schema_version") != 1:
+    if content.get("schema_version") not in (1, 2):
         return raw
     old: dict[str, object] = {"kind": "answer", "reads": ()}
     known = {key: {**old, **_mapping(one)} for key, one in _mapping(content.get("measured")).items()}
-    return {**content, "schema_version": 2, "measured": known}
+    return {**content, "schema_version": 3, "family": None, "measured": known}
+
+
+def _tried(claims: Sequence[Claim], record: EvidenceRecord) -> int:
+    """As many of the strongest claims as hold all that were tried, and no fewer than are chosen now."""
+    return max([FAMILY, *(number for number, claim in enumerate(claims, 1) if claim.key in record.measured)])
 
 
 def _mapping(raw: object) -> dict[str, object]:

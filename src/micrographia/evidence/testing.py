@@ -1,4 +1,7 @@
-"""Claims put to the test: each one's members ablated, beside its controls, the strongest and most uncertain first."""
+"""Claims put to the test: each one's members ablated, beside its controls, the strongest and most uncertain first.
+
+Which claims are tested is said before: the strongest ones about the answer, and then those about the inside.
+"""
 
 import math
 import time
@@ -19,7 +22,7 @@ from micrographia.evidence.links import links_of, weights_of
 from micrographia.evidence.placing import Placed
 from micrographia.evidence.readout import FeatureReadout, readout_of
 from micrographia.evidence.rows import run_rows
-from micrographia.evidence.verdicts import ENOUGH, FEWEST, MOST
+from micrographia.evidence.verdicts import ENOUGH, FAMILY, FEWEST, MOST
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind, NodeId
 from micrographia.store import Progress, silent
@@ -53,10 +56,12 @@ class Experiment:
         seed: int = 0,
         rate: float = 0.05,
         densities: Densities | None = None,
+        family: int | None = None,
         inside: bool = True,
     ) -> None:
-        """`known` is what an earlier experiment on the same graph and target left; it is gone on from there. `inside`:
-        claims between groups and along edges are tested, too."""
+        """`known` is what an earlier experiment on the same graph and target left; it is gone on from there. `family`
+        is how many claims about the answer are tested, the strongest ones; with `inside`, those between groups and
+        along edges are tested after them."""
         check_origin(bench, graph)
         claims = claims_of(graph, target)
         if not claims:
@@ -79,6 +84,7 @@ class Experiment:
             rate=rate if known is None else known.rate,
             seed=seed if known is None else known.seed,
             links=links,
+            family=_family(known, family),
         )
         self._reads = {
             claim.key: FeatureReadout(
@@ -86,7 +92,7 @@ class Experiment:
             )
             for claim in links
         }
-        self._trials = _trials((*claims, *(links if inside else ())))
+        self._trials = _trials((*claims[: self.evidence.family], *(links if inside else ())))
         self._strength = _strengths((*claims, *links))
         self._made: dict[_Trial, Controls] = {}
 
@@ -94,17 +100,18 @@ class Experiment:
         self, seconds: float, *, most: int = MOST, keep: Keep = lambda known: None, progress: Progress = silent
     ) -> Evidence:
         """Test claims for so long, the strongest and most uncertain first, until all are settled; what is measured is
-        kept as it comes."""
+        kept as it comes. Those about the inside are tested when those about the answer are settled, as far as it is
+        not the same intervention that tests them."""
         start, longest = time.perf_counter(), 0.0
         self._check_budget(seconds)
-        while waiting := {trial: self._urgency(trial, most) for trial in self._trials if self._open(trial, most)}:
+        while waiting := [trial for trial in self._trials if self._open(trial, most)]:
             begun = time.perf_counter()
             if begun - start + longest > seconds:
                 break
-            self._measure(max(waiting, key=lambda trial: waiting[trial]), most)
+            progress("claims", len(self._trials) - len(waiting), len(self._trials))
+            self._measure(max(waiting, key=lambda trial: self._urgency(trial, most)), most)
             longest = max(longest, time.perf_counter() - begun)
             keep(self.evidence)
-            progress("claims", len(self._trials) - len(waiting), len(self._trials))
         return self.evidence
 
     def _check_budget(self, seconds: float) -> None:
@@ -157,14 +164,14 @@ class Experiment:
     def _settled(self, claim: Claim) -> bool:
         return self._count(claim) >= FEWEST and self._reached(claim) >= ENOUGH
 
-    def _urgency(self, trial: _Trial, most: int) -> float:
-        """The strength of a claim times how uncertain its p-value still is: the standard deviation of a proportion of
-        which so many of so many were seen. Of several claims the most urgent one's."""
-        found = 0.0
+    def _urgency(self, trial: _Trial, most: int) -> tuple[bool, float]:
+        """Claims about the answer come first. Then the strength of a claim times how uncertain its p-value still is:
+        the standard deviation of a proportion of which so many of so many were seen. Of several the most urgent."""
+        found = (False, 0.0)
         for claim in self._open(trial, most):
             n, reached = self._count(claim), self._reached(claim)
             doubt = math.sqrt((reached + 1) * (n - reached + 1) / ((n + 2) ** 2 * (n + 3)))
-            found = max(found, self._strength[claim.key] * doubt)
+            found = max(found, (claim.kind == "answer", self._strength[claim.key] * doubt))
         return found
 
     # ------------------------------------------------------------ one batch
@@ -206,6 +213,17 @@ class Experiment:
 
 def _listed(values: Float[Tensor, " row"]) -> list[float]:
     return [float(value) for value in values]
+
+
+def _family(known: Evidence | None, wanted: int | None) -> int:
+    """How many claims are tested. It can grow; to drop claims whose tests are known would choose by what was found."""
+    before = 0 if known is None else known.family
+    if wanted is not None and wanted < before:
+        raise CallError(
+            f"The {before} strongest claims were chosen to be tested, and some have been: {wanted} of them cannot be "
+            f"chosen now. Ask for {before} or more, or begin anew."
+        )
+    return wanted or before or FAMILY
 
 
 def _trials(claims: Sequence[Claim]) -> tuple[_Trial, ...]:

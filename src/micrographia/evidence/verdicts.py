@@ -1,9 +1,13 @@
 """From measured effects to verdicts.
 
 A claim is *confirmed* if the answer moves the way it says, by more than the middle 95 % of its controls, and beyond
-what chance explains among all claims that were tested (Benjamini and Hochberg). It is *refuted* if the answer moves the
-other way, or no further than controls do. It stays *untested* without enough controls, and where it is beyond its own
-controls but not beyond chance among so many claims: then it needs more of them.
+what chance explains among all claims of its family. It is *refuted* if the answer moves the other way, or no further
+than controls do. It stays *untested* without enough controls, and where it is beyond its own controls but not beyond
+chance among so many claims.
+
+The family is chosen before anything is measured, so that what is found cannot choose it: what of it was not tried has
+a p-value of 1. Of what is confirmed, at most `rate` is false: the rule of Benjamini and Hochberg, with the share of
+claims that are no better than their controls estimated from the p-values above one half (Storey).
 
 The p-value is the one of sequential Monte Carlo tests (Besag and Clifford 1991): controls are drawn until `ENOUGH` of
 them move the answer as far as the claim does, at draw l, which gives `ENOUGH / l`; if that never happens among n, it is
@@ -19,7 +23,7 @@ import numpy as np
 
 from micrographia.atlas import discoveries
 
-__all__ = ["ENOUGH", "FEWEST", "MOST", "Judgement", "Verdict", "band", "judge", "p_value", "passing"]
+__all__ = ["ENOUGH", "FAMILY", "FEWEST", "MOST", "Judgement", "Verdict", "band", "judge", "p_value", "passing"]
 
 Verdict: TypeAlias = Literal["confirmed", "refuted", "untested"]
 
@@ -29,6 +33,9 @@ ENOUGH = 3
 """Controls that do as much as the claim, after which it is settled."""
 MOST = 199
 """Controls of one claim, at most: a p-value of .005, which is beyond chance where a tenth of the claims have it."""
+FAMILY = 48
+"""Claims about the answer that are tested together, if not said otherwise: the strongest ones."""
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +64,29 @@ def p_value(effect: float, controls: Sequence[float], sign: int) -> float:
 
 
 def passing(p_values: Sequence[float], rate: float) -> list[bool]:
-    """Which of several nulls fall, so that at most `rate` of those that do were true (Benjamini and Hochberg 1995)."""
-    return discoveries.passing(np.asarray(p_values, dtype=np.float64), rate).tolist()
+    """Which of several nulls fall, so that at most `rate` of those that do were true (Storey and others 2004)."""
+    p = np.asarray(p_values, dtype=np.float64)
+    null = (1 + (p > _HALF).sum()) / ((1 - _HALF) * max(len(p), 1))
+    return (discoveries.passing(p, rate / min(float(null), 1.0)) & (p <= _HALF)).tolist()
 
 
 def judge(
     signs: Sequence[int], effects: Sequence[float | None], controls: Sequence[Sequence[float]], rate: float = 0.05
 ) -> list[Judgement]:
-    """The verdict on each claim: the sign predicted, the effect measured, and those of its controls as drawn."""
+    """The verdict on each claim of a family: the sign predicted, the effect measured, and those of its controls as
+    drawn."""
     tested = [i for i, effect in enumerate(effects) if effect is not None and len(controls[i]) >= FEWEST]
     judged = [Judgement("untested", _missing(effects[i], len(controls[i]))) for i in range(len(effects))]
     p = {i: p_value(_known(effects[i]), controls[i], signs[i]) for i in tested}
-    for i, falls in zip(tested, passing(list(p.values()), rate), strict=True):
+    falls = passing([p.get(i, 1.0) for i in range(len(effects))], rate)
+    for i in tested:
         effect, (low, high) = _known(effects[i]), band(controls[i])
         if effect * signs[i] <= 0:
             verdict, why = "refuted", "it moves the other way"
         elif low <= effect <= high:
             verdict, why = "refuted", "its controls do as much"
-        elif not falls:
-            verdict, why = "untested", f"beyond its controls, but not beyond chance among {len(tested)} claims"
+        elif not falls[i]:
+            verdict, why = "untested", f"beyond its controls, but not beyond chance among {len(effects)} claims"
         else:
             verdict, why = "confirmed", "as predicted, and beyond its controls"
         judged[i] = Judgement(verdict, why, p[i], low, high)

@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from micrographia.evidence.claims import ClaimKind
+from micrographia.evidence.claims import ClaimKind, of_this_prompt
 from micrographia.evidence.evidence import Agreement, Evidence, Tested
 from micrographia.evidence.verdicts import Verdict
 from micrographia.graph.graph import Graph
 from micrographia.graph.nodes import Kind
-from micrographia.report.outline import Branch, outline, walked
+from micrographia.report.outline import Branch, Part, outline, walked
 from micrographia.report.words import inert, joined, percent, shortened
 
 __all__ = ["MARKS", "claimed", "verdicts"]
@@ -32,7 +32,9 @@ _INSIDE: Mapping[ClaimKind, str] = {
     "paths": "Along edges, by all paths, in parts of the feature at the end",
     "direct": "Along edges, directly: every MLP held",
 }
-_SHOWN_INSIDE = 6
+_SHOWN_INSIDE, _SHOWN_OTHERS = 6, 8
+_SAID: Mapping[Verdict, str] = {"untested": "undecided"}
+"""Of what was tried."""
 
 _Found: TypeAlias = Mapping[frozenset[int], Tested]
 
@@ -54,7 +56,10 @@ def verdicts(graph: Graph, evidence: Evidence, width: int, *, parts: int = 24) -
         table.add_row(*row)
     hidden = tree.n_parts - tree.n_shown
     more = [Text(f"{joined(hidden, 'part')} more; --top shows them.", style="dim")] if hidden else []
-    return Group(_target(evidence), Text(), table, *more, Text(), *_inside(evidence, width), *_summary(evidence))
+    drawn = {_claimed_of(branch.part, graph) for branch, _ in walked(tree.root)}
+    others = [one for members, one in found.items() if members not in drawn and one.measured is not None]
+    sections = (*_others(others, width), *_inside(evidence, width), *_summary(evidence))
+    return Group(_target(evidence), Text(), table, *more, Text(), *sections)
 
 
 def _target(evidence: Evidence) -> Text:
@@ -69,18 +74,30 @@ def _target(evidence: Evidence) -> Text:
 def _rows(root: Branch, graph: Graph, found: _Found) -> Iterator[tuple[Text, ...]]:
     for branch, prefix in walked(root):
         part = branch.part
-        n = graph.nodes
-        mine = frozenset(i for i in part.members if n.kind[i] == Kind.FEATURE)
-        mine = frozenset(i for i in mine if n.position[i] >= graph.prompt.prepended)
         count = f" ×{len(part.members)}" if len(part.members) > 1 and part.kind != Kind.TARGET else ""
         name = Text.assemble((prefix, "dim"), inert(part.name), (count, "dim"))
         share = "" if part.kind == Kind.TARGET else percent(part.share)
-        tested = found.get(mine)
+        tested = found.get(_claimed_of(part, graph))
         yield _mark(tested), Text(share), name, *_figures(tested)
 
 
+def _claimed_of(part: Part, graph: Graph) -> frozenset[int]:
+    """The members of a part that a claim takes out."""
+    return frozenset(of_this_prompt(graph, part.members))
+
+
+def _others(tried: Sequence[Tested], width: int) -> Iterator[RenderableType]:
+    """Claims that were tried and whose parts are not in the tree: what is confirmed first."""
+    if tried:
+        best = sorted(tried, key=lambda one: tuple(MARKS).index(one.judgement.verdict))[:_SHOWN_OTHERS]
+        yield Text(f"Tested as well, {len(tried) - len(best)} more besides", style="bold")
+        yield _listed([(one.claim.name, one) for one in best], max(width - _FIGURES, 16))
+        yield Text()
+
+
 def _mark(tested: Tested | None) -> Text:
-    return Text() if tested is None else Text(*MARKS[tested.judgement.verdict])
+    """None for what was not tried."""
+    return Text() if tested is None or tested.measured is None else Text(*MARKS[tested.judgement.verdict])
 
 
 def _figures(tested: Tested | None) -> tuple[Text, Text, Text, Text]:
@@ -113,13 +130,19 @@ def _inside(evidence: Evidence, width: int) -> Iterator[RenderableType]:
 
 
 def _links(tried: Sequence[Tested], width: int) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0))
     room = max((width - _FIGURES - 3) // 2, 8)
+    return _listed(
+        [(" → ".join(shortened(name, room) for name in (one.claim.name, one.claim.to)), one) for one in tried],
+        2 * room + 3,
+    )
+
+
+def _listed(rows: Sequence[tuple[str, Tested]], room: int) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
     for name in ("", "what", *_COLUMNS[3:]):
         table.add_column(no_wrap=True, justify="right" if name in _RIGHT else "left")
-    for one in tried:
-        names = (shortened(name, room) for name in (one.claim.name, one.claim.to))
-        table.add_row(_mark(one), Text(" → ".join(names)), *_figures(one))
+    for name, one in rows:
+        table.add_row(_mark(one), Text(shortened(name, room)), *_figures(one))
     return table
 
 
@@ -134,14 +157,16 @@ def _signed(value: float) -> str:
 
 
 def claimed(evidence: Evidence) -> Text:
-    """How many claims there are of each verdict, and how much of the influence is theirs."""
-    counts, shares = evidence.counts, evidence.shares
-    line = Text()
-    for number, (verdict, (mark, style)) in enumerate(MARKS.items()):
-        line.append("" if number == 0 else ", ")
-        line.append(f"{mark} {counts[verdict]} {verdict}", style)
-        line.append(f" {percent(shares[verdict])}")
-    return Text.assemble(("Claims: ", "bold"), line, " of the features' influence.")
+    """How many of the claims that were tried are of each verdict, and how much of the influence is theirs."""
+    line = Text("Claims: ", style="bold")
+    for verdict, (mark, style) in MARKS.items():
+        mine = [one for one in evidence.tried if one.judgement.verdict == verdict]
+        share = sum((one.claim.influence for one in mine), 0.0)
+        words = f"{mark} {len(mine)} {_SAID.get(verdict, verdict)} {percent(share)}"
+        line.append(f"{words}, ", style if verdict != "untested" else "dim")
+    n = len(evidence.claims) - len(evidence.tried)
+    rest = 1.0 - sum((one.claim.influence for one in evidence.tried), 0.0)
+    return Text.assemble(line, f"{n} not tried {percent(max(rest, 0.0))} of the features' influence.")
 
 
 def _summary(evidence: Evidence) -> Iterator[Text]:

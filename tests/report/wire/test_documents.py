@@ -85,7 +85,7 @@ def test_claims_come_with_what_was_measured_beside_controls() -> None:
     claims = claims_of(graph)
     controls = tuple(np.linspace(-0.01, 0.01, 40).tolist())
     measured = {claims[0].name: Measured(2 * claims[0].total, None, controls, 0.1)}
-    evidence = Evidence(claims[0].target, "x", 1.0, 0.5, claims, measured)
+    evidence = Evidence(claims[0].target, "x", 1.0, 0.5, claims, measured, family=1)
     told = packed(graph, evidence=evidence).document.evidence
     assert told is not None
     first, second = told.claims[:2]
