@@ -151,7 +151,15 @@ def best_setting(rows: Path, batch: int, features: int) -> tuple[str, dict[str, 
 def layer_case(rows: Path, batch: int, features: int, rounds: int, steps: int) -> tuple[list[Figure], dict[str, float]]:
     best, tried = best_setting(rows, batch, features)
     plain = next(iter(SETTINGS))
-    same = {"make": "layer", "rows": str(rows), "layer": LAYER, "batch": batch, "features": features, "k": K}
+    same = {
+        "make": "layer",
+        "rows": str(rows),
+        "layer": LAYER,
+        "batch": batch,
+        "features": features,
+        "k": K,
+        "skip": True,
+    }
     product = {"make": "product", "rows": batch, "inner": D_MODEL, "columns": features}
     peers = {
         "sparsify, as it is": sparsify_layer(rows, batch, features, plain, keeping=False),

@@ -55,7 +55,7 @@ class TrainChoices:
     window: Annotated[int | None, Parameter(validator=_POSITIVE, help="Tokens per window of text.")] = None
     block: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions that are shuffled together.")] = None
     batch: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions per step.")] = None
-    learning_rate: Annotated[float | None, Parameter(help="Default: 2e-4 times the root of 16384 / features.")] = None
+    learning_rate: Annotated[float | None, Parameter(help="Default: 2.6e-3 times the root of 16384 / features.")] = None
     precision: Annotated[
         Literal["fp32", "bf16"] | None, Parameter(help="How wide activations and dense products are. Default: looks.")
     ] = None

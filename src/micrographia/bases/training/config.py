@@ -30,13 +30,13 @@ class TrainConfig(BaseModel):
     k: int = Field(default=32, ge=1)
     """Active features per position and layer: exactly (topk) or on average (batchtopk)."""
     selection: Literal["topk", "batchtopk"] = "batchtopk"
-    skip: bool = True
+    skip: bool = False
     """An affine path from input to output beside the features; per-layer only."""
     layers: tuple[int, ...] | None = None
     """The layers to train; None is all of them."""
     tokens: int = Field(default=2_000_000, ge=1)
     """Positions to read, the dropped first ones not counted."""
-    passes: int = Field(default=1, ge=1)
+    passes: int = Field(default=2, ge=1)
     """How often each block is trained on, in another order each time."""
     window: int = Field(default=256, ge=2)
     """Tokens per window of the corpus."""
@@ -44,10 +44,10 @@ class TrainConfig(BaseModel):
     """Positions at a window's start that are left out: position 0 carries a massive activation."""
     block: int = Field(default=32_768, ge=1)
     """Positions that are read at once and shuffled together."""
-    batch: int = Field(default=2_048, ge=1)
+    batch: int = Field(default=1_024, ge=1)
     """Positions per step."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """None is 2e-4 · √(16384 / features)."""
+    """None is 2.6e-3 · √(16384 / features)."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     """The share of the steps over which the rate rises; after that it falls linearly to zero."""
     dead_after: int = Field(default=200_000, ge=1)
@@ -59,7 +59,7 @@ class TrainConfig(BaseModel):
     seed: int = 0
 
     def peak_rate(self) -> float:
-        return self.learning_rate or 2e-4 * (16_384 / self.features) ** 0.5
+        return self.learning_rate or 2.6e-3 * (16_384 / self.features) ** 0.5
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step: up over the warm-up, then down in a line to zero."""
@@ -93,11 +93,7 @@ def config_of(choices: Mapping[str, object], whose: str) -> TrainConfig:
         known = ", ".join(TrainConfig.model_fields)
         raise CallError(f"{whose} cannot be trained by ({complaints(error)}). The choices are {known}.") from error
     if config.architecture == "cross-layer" and config.skip:
-        if "skip" in choices:
-            raise CallError(
-                f"{whose} asks for skip paths in a cross-layer transcoder, which has none: say skip = false."
-            )
-        config = config.model_copy(update={"skip": False})
+        raise CallError(f"{whose} asks for skip paths in a cross-layer transcoder, which has none: say skip = false.")
     if config.k > config.features:
         raise CallError(f"{whose} asks for {config.k} active features of {config.features}: k must be smaller.")
     return config
