@@ -18,6 +18,8 @@ from micrographia.graph.trace import Trace
 
 __all__ = ["PeerMatrix", "PeerPruning", "PeerScores"]
 
+_STRIP = 64
+
 
 @dataclass(frozen=True, slots=True)
 class PeerPruning:
@@ -56,7 +58,7 @@ class PeerMatrix:
             raise CallError(
                 f"{self.n_features} features and {self.n_errors} errors do not fit {self.rows.shape[1]} columns."
             )
-        if bool(self.rows[: self.n_features, : self.n_features].triu().any()):
+        if not _is_triangular(self.rows[: self.n_features, : self.n_features]):
             raise CallError(
                 "A feature's inputs must stand before it: order the features from the lowest layer upwards."
             )
@@ -80,7 +82,8 @@ class PeerMatrix:
         features = behind[n.features].nonzero()[:, 0]
         rows = torch.cat([features, torch.arange(n.n_features, trace.n_rows)])
         columns = torch.cat([features, errors, torch.arange(n.tokens.start, n.tokens.stop)])
-        return PeerMatrix(trace.rows[rows[:, None], columns], len(features), len(errors), trace.weights)
+        chosen = trace.rows.index_select(0, rows).index_select(1, columns)
+        return PeerMatrix(chosen, len(features), len(errors), trace.weights)
 
     def influence(self) -> Float[Tensor, " source"]:
         """Every source's influence on the logits, over all paths; a row's absolute values are made to add up to 1."""
@@ -122,6 +125,12 @@ class PeerMatrix:
         through = influence(shares, self.weights)[: len(shares) - len(self.weights)]
         scores = shares.mul_(torch.cat([through, self.weights.to(shares.dtype)])[:, None])
         return scores >= lowest(scores.flatten(), share)
+
+
+def _is_triangular(square: Float[Tensor, "feature feature"]) -> bool:
+    """Whether all on the diagonal and above it is zero; looked at in strips, from their diagonal on."""
+    starts = range(0, len(square), _STRIP)
+    return not any(bool(square[start : start + _STRIP, start:].triu().count_nonzero()) for start in starts)
 
 
 def _drop_loose_ends(edges: Bool[Tensor, "row source"], n_features: int, first_token: int) -> Bool[Tensor, " source"]:

@@ -113,7 +113,7 @@ class _Edges:
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS]
-            inner = scores[some[:, None], columns]
+            inner = scores.index_select(0, some).index_select(1, columns)
             between += int(inner.count_nonzero())
             row, column = ((inner >= lasting) & (inner > 0)).nonzero().T
             parts.append((some[row], columns[column], inner[row, column]))
