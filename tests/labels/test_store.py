@@ -39,6 +39,14 @@ def test_what_is_written_is_read_back(book: LabelBook) -> None:
     assert list(book.of_kind("obscure")) == [(0, 4)]
 
 
+def test_names_are_those_of_the_labels_whoever_gave_them(book: LabelBook) -> None:
+    book.say(0, 4, "mine")
+    book.say(0, 9, "alone")
+    assert book.names(0) == {i: (label.kind, label.text or "") for i, label in book.labels(0).items()}
+    assert book.names(0)[9] == (None, "alone")
+    assert book.names(1) == {}
+
+
 def test_a_build_replaces_its_layer_and_keeps_what_people_say(book: LabelBook) -> None:
     book.say(0, 3, " my <b>own</b> words ")
     book.say(0, 9, "not built yet")

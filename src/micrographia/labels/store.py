@@ -165,6 +165,17 @@ class LabelBook:
         alone = {i: text for i, text in own.items() if i not in found and (chosen is None or i in chosen)}
         return found | {i: _persons(Layer(layer), i, text, None) for i, text in alone.items()}
 
+    def names(self, layer: int) -> Mapping[int, tuple[Kind | None, str]]:
+        """The kind and the words of each feature of a layer, without what they rest on: quick for all of them."""
+        rows = self._ask("SELECT feature, kind, text FROM labels WHERE layer = ?", (layer,))
+        found: dict[int, tuple[Kind | None, str]] = {}
+        for each, kind, text in cast("list[tuple[int, Kind, str | None]]", rows):
+            found[each] = kind, text or ""
+        own = self._ask("SELECT feature, text FROM own WHERE layer = ?", (layer,))
+        for each, text in cast("list[tuple[int, str]]", own):
+            found[each] = found.get(each, (None, ""))[0], text
+        return found
+
     def of_kind(self, kind: Kind) -> Iterator[tuple[Layer, int]]:
         """The features of one kind."""
         for layer, index in self._ask("SELECT layer, feature FROM labels WHERE kind = ? ORDER BY 1, 2", (kind,)):

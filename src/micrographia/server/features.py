@@ -23,7 +23,6 @@ from micrographia.report.wire.records import FeatureDocument, LabelRecord
 __all__ = ["Features", "Filters"]
 
 _SAID = 4
-_NOBODY: Mapping[int, Label] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,8 @@ class Features:
         found: list[tuple[float, int, int]] = []
         with self._book() as book:
             for layer in layers:
-                labels = _NOBODY if book is None else book.labels(layer)
                 its = self.atlas.layer(layer)
-                chosen = np.flatnonzero(self._chosen(its, labels, wanted, tokens))
+                chosen = np.flatnonzero(self._chosen(its, book, wanted, tokens))
                 order = np.zeros(len(chosen)) if tokens is None else -_cosines(its, chosen, tokens)
                 found += zip(order.tolist(), repeat(int(layer)), chosen.tolist())
             some = sorted(found)[wanted.offset : wanted.offset + wanted.limit]
@@ -118,18 +116,19 @@ class Features:
         return self._counts[layer] / its.n_positions
 
     def _chosen(
-        self, its: LayerAtlas, labels: Mapping[int, Label], wanted: Filters, tokens: list[int] | None
+        self, its: LayerAtlas, book: LabelBook | None, wanted: Filters, tokens: list[int] | None
     ) -> Bool[np.ndarray, " feature"]:
         density = self._density(its, its.plan.layer)
         chosen = (density >= wanted.density_min) & (density <= wanted.density_max)
         if tokens is not None:
             chosen &= np.isin(its.arrays["promoted.token"], tokens).any(1)
         if wanted.kind is not None or wanted.text:
+            names: Mapping[int, tuple[str | None, str]] = {} if book is None else book.names(its.plan.layer)
             sought = wanted.text.casefold()
             fitting = [
                 index
-                for index, label in labels.items()
-                if wanted.kind in (None, label.kind) and (not sought or sought in (label.text or "").casefold())
+                for index, (kind, text) in names.items()
+                if wanted.kind in (None, kind) and (not sought or sought in text.casefold())
             ]
             named = np.zeros_like(chosen)
             named[fitting] = True

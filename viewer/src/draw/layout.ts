@@ -40,9 +40,6 @@ export interface Place {
 export function layout(graph: Graph, hidden: Uint8Array, fanned: readonly string[], room: readonly [number, number]): Place {
   const nRows = graph.document.n_layers + 2;
   const nColumns = graph.document.prompt.ids.length;
-  const height = Math.max(room[1], TOP + BELOW + ROW * (nRows - 1));
-  const rowHeight = (height - TOP - BELOW) / Math.max(nRows - 1, 1);
-  const rows = Float32Array.from({ length: nRows }, (_, row) => height - BELOW - row * rowHeight);
   const cells = cellsOf(graph, hidden, nRows);
   const open = new Set(fanned);
   const wanted = (cell: string, n: number): number => (open.has(cell) ? n : Math.min(n, MOST));
@@ -52,6 +49,12 @@ export function layout(graph: Graph, hidden: Uint8Array, fanned: readonly string
     if (at >= 0) busiest[at] = Math.max(busiest[at]!, wanted(cell, nodes.length));
   }
   const { left, widths, step } = columnsOf(busiest, room[0]);
+  const last = nColumns - 1;
+  const width = Math.max(room[0], nColumns ? left[last]! + widths[last]! + GAP : 0);
+  // As wide for its height as the room: seen as a whole, it fills it.
+  const height = Math.max((room[1] * width) / room[0], TOP + BELOW + ROW * (nRows - 1));
+  const rowHeight = (height - TOP - BELOW) / Math.max(nRows - 1, 1);
+  const rows = Float32Array.from({ length: nRows }, (_, row) => height - BELOW - row * rowHeight);
   const holds = (cell: string, n: number): number => {
     const at = columnOf(cell);
     return open.has(cell) || at < 0 ? n : Math.min(n, Math.max(Math.floor((widths[at]! - 2 * GAP) / step) + 1, 1));
@@ -77,8 +80,6 @@ export function layout(graph: Graph, hidden: Uint8Array, fanned: readonly string
     }
   }
   for (const nodes of inRow) nodes.sort((a, b) => x[a]! - x[b]!);
-  const last = nColumns - 1;
-  const width = Math.max(room[0], nColumns ? left[last]! + widths[last]! + GAP : 0);
   return { x, y, stacked, stacks, left, widths, rows, inRow, width, height };
 }
 

@@ -6,7 +6,9 @@ import { greatest } from "../data/columns";
 import { Kind } from "../data/graph";
 import type { Visible } from "../state/visible";
 import { short } from "../words";
-import { type Camera, fitting, HOME, moved } from "./camera";
+import { type Camera, fitting, HOME } from "./camera";
+import { drawFrame } from "./frame";
+import { Layer } from "./layer";
 import { layout, type Place, type Stack } from "./layout";
 import { DASHED, lookOf, MARKS, strokeOf, trace } from "./marks";
 import { Raster } from "./raster";
@@ -40,73 +42,6 @@ const BUCKET = 24;
 const REACH = 11;
 const NAMED = 12;
 const REST = 110;
-
-/** Two canvases: one is seen, the other is drawn on until it takes its place. */
-class Layer {
-  #seen: HTMLCanvasElement;
-  #next: HTMLCanvasElement;
-  #drawn: Camera = HOME;
-  #coming: Camera = HOME;
-  #isEmpty = true;
-  #isWaiting = false;
-
-  constructor(name: string, host: HTMLElement) {
-    [this.#seen, this.#next] = [canvasOf(name), canvasOf(name)];
-    this.#next.hidden = true;
-    host.append(this.#seen, this.#next);
-  }
-
-  get canvas(): HTMLCanvasElement {
-    return this.#seen;
-  }
-
-  /** An empty canvas of the right size, in CSS pixels. What is there first is seen while it is drawn. */
-  begin(size: readonly [number, number], camera: Camera, ratio: number): CanvasRenderingContext2D {
-    const [w, h] = [Math.round(size[0] * ratio), Math.round(size[1] * ratio)];
-    const canvas = this.#next;
-    if (canvas.width !== w || canvas.height !== h) {
-      [canvas.width, canvas.height] = [w, h];
-      canvas.style.width = `${size[0]}px`;
-      canvas.style.height = `${size[1]}px`;
-    }
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("This browser has no canvas.");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.globalAlpha = 1;
-    context.clearRect(0, 0, size[0], size[1]);
-    this.#coming = camera;
-    this.#isWaiting = true;
-    if (this.#isEmpty) this.end(camera);
-    return context;
-  }
-
-  /** What was drawn is seen now, from where one looks now. */
-  end(now: Camera): void {
-    if (!this.#isWaiting) return;
-    [this.#seen, this.#next] = [this.#next, this.#seen];
-    this.#seen.hidden = false;
-    this.#next.hidden = true;
-    this.#drawn = this.#coming;
-    this.#isEmpty = this.#isWaiting = false;
-    this.follow(now);
-  }
-
-  follow(camera: Camera): void {
-    this.#seen.style.transform = camera === this.#drawn ? "" : moved(this.#drawn, camera);
-  }
-
-  close(): void {
-    this.#seen.remove();
-    this.#next.remove();
-  }
-}
-
-function canvasOf(name: string): HTMLCanvasElement {
-  const canvas = document.createElement("canvas");
-  canvas.className = `layer ${name}`;
-  canvas.setAttribute("aria-hidden", "true");
-  return canvas;
-}
 
 export class Scene {
   readonly #frame: Layer;
@@ -379,7 +314,7 @@ export class Scene {
   *#nodeWork(): Generator<boolean> {
     const place = this.#place!;
     const shown = this.#shown!;
-    this.#drawFrame(this.#begin(this.#frame));
+    drawFrame(this.#begin(this.#frame), shown.graph, shown.theme, place, this.#camera);
     const context = this.#begin(this.#nodes);
     const most = greatest(shown.graph.nodes.influence);
     let n = 0;
@@ -393,44 +328,6 @@ export class Scene {
     this.#drawStacks(context);
     this.#drawNames(this.#begin(this.#names));
     for (const layer of [this.#frame, this.#nodes, this.#names]) layer.end(this.#camera);
-  }
-
-  #drawFrame(context: CanvasRenderingContext2D): void {
-    const { graph, theme } = this.#shown!;
-    const place = this.#place!;
-    const { k, x, y } = this.#camera;
-    const [bottom, top] = [place.rows[0]! * k + y, place.rows[place.rows.length - 1]! * k + y];
-    context.strokeStyle = theme.line;
-    context.lineWidth = 1;
-    context.fillStyle = theme.dim;
-    context.font = "11px ui-sans-serif, system-ui, sans-serif";
-    context.textBaseline = "middle";
-    let free = -Infinity;
-    place.left.forEach((left, position) => {
-      const at = left * k + x;
-      context.beginPath();
-      context.moveTo(Math.round(at) + 0.5, top - 10);
-      context.lineTo(Math.round(at) + 0.5, bottom + 8);
-      context.stroke();
-      const middle = at + (place.widths[position]! * k) / 2;
-      if (middle - free < 13) return;
-      free = middle;
-      context.save();
-      context.translate(middle - 3, bottom + 15);
-      context.rotate(0.6);
-      context.fillStyle = theme.ink;
-      context.fillText(short(graph.piece(position), 13), 0, 0);
-      context.restore();
-    });
-    context.fillStyle = theme.dim;
-    const rowHeight = place.rows.length > 2 ? (place.rows[1]! - place.rows[2]!) * k : 99;
-    const each = Math.max(Math.ceil(16 / Math.max(rowHeight, 1)), 1);
-    const step = each <= 1 ? 1 : each <= 2 ? 2 : each <= 5 ? 5 : 10;
-    for (let layer = 0; layer < graph.document.n_layers; layer += step) {
-      context.fillText(`L${layer}`, 6, place.rows[layer + 1]! * k + y);
-    }
-    context.fillText("out", 6, top);
-    context.fillText("in", 6, bottom + 4);
   }
 
   #drawNode(context: CanvasRenderingContext2D, node: number, most: number): void {
