@@ -253,6 +253,22 @@ def test_a_server_that_ends_and_begins_anew_is_noticed_and_the_view_stays(
         assert state(seen, "state.selected") == [node]
 
 
+def test_the_file_that_the_server_makes_opens_with_the_view_as_it_is(opened: Page, shelf_folder: Path) -> None:
+    go_to_graph(opened)
+    choose(opened, some_feature(shelf_folder))
+    opened.locator("#graph").press("p")
+    wanted = opened.evaluate("() => JSON.stringify(window.micrographia.state)")
+    opened.keyboard.press("e")
+    with opened.expect_download() as coming:
+        opened.get_by_role("button", name="HTML", exact=True).click()
+    path = shelf_folder / "exported.html"
+    coming.value.save_as(path)
+    opened.goto(path.as_uri())
+    ready(opened)
+    until(opened, lambda: state(opened, "state.pinned"))
+    assert opened.evaluate("() => JSON.stringify(window.micrographia.state)") == wanted
+
+
 # ---------------------------------------------------------------- attention, comparison
 
 
