@@ -19,7 +19,7 @@ from micrographia.graph.writers import Layout, Writers, layout_of, writers_of
 from micrographia.model.frozen import Frozen
 from micrographia.model.weights import NormWeights
 
-__all__ = ["Adjoint", "Block", "Rooms", "adjoint_of", "behind_norm"]
+__all__ = ["Adjoint", "Block", "Rooms", "adjoint_of", "behind_norm", "constant_of"]
 
 Rooms: TypeAlias = Callable[[str, int], Tensor]
 """A flat buffer to work in, by its name and its size."""
@@ -125,6 +125,14 @@ def behind_norm(frozen: Frozen, layer: int, rows: Float[Tensor, "row d_model"], 
     return read if scale is None else read / scale[positions]
 
 
+def constant_of(frozen: Frozen, features: LayerFeatures) -> Float[Tensor, "pos d_model"]:
+    """What an MLP writes whatever it reads; the norm's bias goes through the skip path as well."""
+    norm = frozen.weights.blocks[features.layer].mlp_norm
+    if features.skip is None or norm is None or norm.bias is None:
+        return features.constant
+    return features.constant + features.skip @ norm.bias
+
+
 def _block(found: Decomposition, layer: int, dtype: torch.dtype, layouts: tuple[Layout, ...]) -> Block:
     frozen, a = found.frozen, found.frozen.anatomy
     weights, held = frozen.weights.blocks[layer], frozen.layers[layer]
@@ -142,7 +150,7 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype, layouts: tuple[
     scale = held.mlp_norm_scale
     ones = torch.ones_like(frozen.embed[:, :1])
     return Block(
-        writers=writers_of(found, layer, _constant(frozen, features), dtype, layouts),
+        writers=writers_of(found, layer, constant_of(frozen, features), dtype, layouts),
         out=out,
         mix=grouped,
         back=back,
@@ -150,14 +158,6 @@ def _block(found: Decomposition, layer: int, dtype: torch.dtype, layouts: tuple[
         skip=skip,
         skip_scale=None if skip is None else (ones if scale is None else 1 / scale).to(dtype)[:, :, None],
     )
-
-
-def _constant(frozen: Frozen, features: LayerFeatures) -> Float[Tensor, "pos d_model"]:
-    """What an MLP writes whatever it reads; the norm's bias goes through the skip path as well."""
-    norm = frozen.weights.blocks[features.layer].mlp_norm
-    if features.skip is None or norm is None or norm.bias is None:
-        return features.constant
-    return features.constant + features.skip @ norm.bias
 
 
 def _attn_bias(frozen: Frozen, layer: int, dtype: torch.dtype) -> Tensor | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.bases.named import BasisChoice, choose_basis
-from micrographia.graph.adjoint import Adjoint, Block, adjoint_of, behind_norm
+from micrographia.graph.adjoint import Adjoint, Block, adjoint_of, behind_norm, constant_of
 from micrographia.graph.carried import carried
 from micrographia.graph.nodes import Kind, NodeId
 from micrographia.graph.promoted import promoted
@@ -155,7 +155,7 @@ class _Passing:
     def _read_writers(self, here: LayerFeatures) -> None:
         """What everything that writes to this layer's output is worth there."""
         now = self.state[:, 0]
-        self.bias += float((now * self._constant(here)).sum())
+        self.bias += float((now * constant_of(self._found.frozen, here)).sum())
         if here.error is not None:
             self.errors[here.layer] = (now * here.error).sum(1).double()
         for source in self._found.layers[: here.layer + 1]:
@@ -182,12 +182,6 @@ class _Passing:
         if block.attn_bias is not None:
             self.bias += float((self.state[:, 0] * block.attn_bias).sum())
         block.carry(self.state, block.attend(self.state, lambda _, size: self.state.new_empty(size)))
-
-    def _constant(self, here: LayerFeatures) -> Float[Tensor, "pos d_model"]:
-        norm = self._found.frozen.weights.blocks[here.layer].mlp_norm
-        if here.skip is None or norm is None or norm.bias is None:
-            return here.constant
-        return here.constant + here.skip @ norm.bias
 
     def _inject(self, stage: int) -> None:
         for target in self._targets:
