@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from micrographia.atlas.atlas import Atlas
 from micrographia.evidence.files import load_evidence
@@ -353,6 +353,19 @@ def test_features_are_found_looked_at_and_named(
     opened.get_by_label("Your own label").fill("")
     opened.get_by_role("button", name="Keep").click()
     expect(opened.locator("[data-label]")).to_have_text("no label")
+
+
+def test_what_is_typed_stays_when_an_answer_comes_in(opened: Page, served: Listener) -> None:
+    opened.route("**/api/features?*", lambda asked: answered_late(asked, opened))
+    opened.goto(f"{served.door.origins[0]}/features")
+    opened.get_by_label("Label has").fill("half a wo")
+    expect(opened.get_by_role("status").first).to_contain_text("0 features")
+    assert opened.get_by_label("Label has").input_value() == "half a wo"
+
+
+def answered_late(asked: Route, page: Page) -> None:
+    page.wait_for_timeout(800)
+    asked.fulfill(json={"total": 0, "rows": []})
 
 
 # ---------------------------------------------------------------- for everybody

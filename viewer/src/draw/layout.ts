@@ -52,9 +52,11 @@ export function layout(graph: Graph, hidden: Uint8Array, fanned: readonly string
   const last = nColumns - 1;
   const width = Math.max(room[0], nColumns ? left[last]! + widths[last]! + GAP : 0);
   // As wide for its height as the room: seen as a whole, it fills it.
-  const height = Math.max((room[1] * width) / room[0], TOP + BELOW + ROW * (nRows - 1));
-  const rowHeight = (height - TOP - BELOW) / Math.max(nRows - 1, 1);
-  const rows = Float32Array.from({ length: nRows }, (_, row) => height - BELOW - row * rowHeight);
+  const shrunk = width / room[0];
+  const [above, below] = [TOP * shrunk, BELOW * shrunk];
+  const height = Math.max(room[1] * shrunk, above + below + ROW * (nRows - 1));
+  const rowHeight = (height - above - below) / Math.max(nRows - 1, 1);
+  const rows = Float32Array.from({ length: nRows }, (_, row) => height - below - row * rowHeight);
   const holds = (cell: string, n: number): number => {
     const at = columnOf(cell);
     return open.has(cell) || at < 0 ? n : Math.min(n, Math.max(Math.floor((widths[at]! - 2 * GAP) / step) + 1, 1));

@@ -140,17 +140,9 @@ export function FeaturesPage() {
     };
   }, [now]);
   const put = (made: Partial<Wanted>): void => void (wanted.value = { ...now, offset: 0, ...made });
-  const text = (name: "text" | "promotes", words: string) => (
-    <label class="asked short">
-      {words}
-      <input type="text" maxLength={200} value={now[name]} onChange={(event) => put({ [name]: event.currentTarget.value })} />
-    </label>
-  );
+  const text = (name: "text" | "promotes", words: string) => <Field words={words} value={now[name]} put={(said) => put({ [name]: said })} />;
   const number = (name: "layer" | "density_min" | "density_max", words: string, step: string) => (
-    <label class="asked short">
-      {words}
-      <input type="number" min="0" step={step} value={now[name]} onChange={(event) => put({ [name]: event.currentTarget.value })} />
-    </label>
+    <Field words={words} value={now[name]} step={step} put={(said) => put({ [name]: said })} />
   );
   return (
     <section class="panel features-page" aria-label="Features">
@@ -182,6 +174,19 @@ export function FeaturesPage() {
       )}
       {all.state === "there" && <Rows found={all.found} offset={now.offset} turn={(offset) => put({ offset })} />}
     </section>
+  );
+}
+
+/** What is typed stays, whatever comes in meanwhile; it counts when the field is left, or by Enter. */
+function Field({ words, value, step, put }: { words: string; value: string; step?: string; put: (said: string) => void }) {
+  const [typed, type] = useState(value);
+  useEffect(() => type(value), [value]);
+  const form = step ? ({ type: "number", min: "0", step } as const) : ({ type: "text", maxLength: 200 } as const);
+  return (
+    <label class="asked short">
+      {words}
+      <input {...form} value={typed} onInput={(event) => type(event.currentTarget.value)} onChange={(event) => put(event.currentTarget.value)} />
+    </label>
   );
 }
 
