@@ -1,17 +1,20 @@
 """Graphs put to the test on the embedded model: what they predict against what is measured, and how fast.
 
-    python -m benchmarks.evidence [--seconds 60] [--only test|audit|swap|curve|speed] [--out FILE]
+    python -m benchmarks.evidence [--seconds 60] [--only test|null|audit|swap|curve|speed] [--out FILE]
 
 Prompts are those of `docs/heroes.md`. Each is traced in the transcoders that come along, its claims are tested for so
-many seconds of wall time, and the graph is audited; the first ones are audited in neurons as well. Swaps between two
-pairs of prompts and the curve over the size of a circuit stand beside. Results are written after each prompt, and what
-is there already is not measured again.
+many seconds of wall time, and the graph is audited; the first ones are audited in neurons as well. As a null, every
+second claim gets other features of the same places for members, and is tested among the rest. Swaps between two pairs
+of prompts and the curve over the size of a circuit stand beside. Results are written after each prompt, and what is
+there already is not measured again.
 """
 
 import argparse
 import json
+import math
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,15 @@ import torch
 
 import micrographia as mg
 from micrographia.evidence.bench import Bench
-from micrographia.evidence.evidence import Agreement, Evidence
+from micrographia.evidence.claims import claims_of
+from micrographia.evidence.evidence import Agreement, Tested
 from micrographia.evidence.interventions import Free, ablate
 from micrographia.evidence.placing import place
 from micrographia.evidence.rows import run_rows
-from micrographia.evidence.verdicts import FEWEST
+from micrographia.evidence.testing import Experiment
+from micrographia.evidence.verdicts import FAMILY, judge
 from micrographia.graph.graph import Graph
-from micrographia.graph.nodes import Kind
+from micrographia.graph.nodes import Kind, NodeId
 
 EIFFEL = "The official language of the country where the Eiffel Tower is located is"
 COLOSSEUM = "The official language of the country where the Colosseum is located is"
@@ -52,7 +57,7 @@ SWAPS = (
     ("transcoders", NAIROBI, TOKYO, None),
     ("transcoders", TOKYO, NAIROBI, None),
 )
-PARTS = ("test", "audit", "swap", "curve", "speed")
+PARTS = ("test", "null", "audit", "swap", "curve", "speed")
 
 
 def main() -> None:
@@ -67,15 +72,10 @@ def main() -> None:
     scopes = {basis: mg.open(basis=basis) for basis in ("transcoders", "neurons")}
     for number, prompt in enumerate(PROMPTS):
         for basis, scope in scopes.items():
-            wanted = [part for part in ("test", "audit") if part in parts and book.lacks(part, basis, prompt)]
-            if basis == "neurons":
-                wanted = [part for part in wanted if part == "audit" and number < IN_NEURONS]
-            if wanted:
-                graph = scope.trace(prompt)
-                if "test" in wanted:
-                    book.put("test", basis, prompt, tested(scope, graph, options.seconds))
-                if "audit" in wanted:
-                    book.put("audit", basis, prompt, asdict(scope.audit(graph)))
+            mine = parts if basis == "transcoders" else [part for part in parts if part == "audit"]
+            if basis == "transcoders" or number < IN_NEURONS:
+                lacking = [part for part in mine if book.lacks(part, basis, prompt)]
+                of_graphs(book, scope, basis, prompt, lacking, options.seconds)
     if "speed" in parts and book.lacks("speed", "transcoders", EIFFEL):
         book.put("speed", "transcoders", EIFFEL, speed(scopes["transcoders"], EIFFEL))
     for basis, scope in scopes.items():
@@ -86,6 +86,21 @@ def main() -> None:
         name = f"{a} | {b} | {layers}"
         if "swap" in parts and book.lacks("swap", basis, name):
             book.put("swap", basis, name, swapped(scopes[basis], a, b, layers))
+
+
+def of_graphs(
+    book: "Book", scope: mg.Microscope, basis: str, prompt: str, parts: Sequence[str], seconds: float
+) -> None:
+    """The parts that need a graph of the prompt, from one."""
+    measures = {
+        "test": lambda graph: tested(scope, graph, seconds),
+        "null": lambda graph: among_nulls(scope, graph, seconds),
+        "audit": lambda graph: asdict(scope.audit(graph)),
+    }
+    wanted = [part for part in measures if part in parts]
+    graph = scope.trace(prompt) if wanted else None
+    for part in wanted:
+        book.put(part, basis, prompt, measures[part](graph))
 
 
 class Book:
@@ -114,20 +129,67 @@ def tested(scope: mg.Microscope, graph: Graph, seconds: float) -> dict[str, Any]
         "probability": evidence.probability,
         "cpu_seconds": time.process_time() - start,
         "counts": {kind: evidence.counted(kind) for kind in kinds},
+        "tried": {kind: sum(one.measured is not None for one in evidence.of(kind)) for kind in kinds},
+        "confirmed_with_every_sign_turned": {kind: turned(evidence.of(kind), evidence.rate) for kind in kinds},
         "shares": evidence.shares,
-        "tried_share": tried(evidence),
+        "tried_share": sum(one.claim.influence for one in evidence.tried),
         "agreement": {kind: figures(evidence.agreement(kind)) for kind in kinds},
         "agreement_direct_edges": figures(evidence.agreement(direct=True)),
     }
 
 
-def tried(evidence: Evidence) -> float:
-    """The share of influence whose claims had enough controls."""
-    return sum(
-        one.claim.influence
-        for one in evidence.tested
-        if one.measured is not None and len(one.measured.controls) >= FEWEST
+def turned(claims: Sequence[Tested], rate: float) -> int:
+    """How many of the claims that were tried would be confirmed if each said the opposite."""
+    tried = [(one.claim, one.measured) for one in claims if one.measured is not None]
+    judged = judge(
+        [-claim.sign for claim, _ in tried],
+        [measured.effect for _, measured in tried],
+        [measured.controls for _, measured in tried],
+        rate,
     )
+    return sum(one.verdict == "confirmed" for one in judged)
+
+
+def among_nulls(scope: mg.Microscope, graph: Graph, seconds: float) -> dict[str, Any]:
+    """The claims about the answer, every second one with members that the graph does not show."""
+    bench = scope.bench(graph.prompt)
+    strangers = exchanged(graph, bench, seed=0)
+    evidence = Experiment(bench, strangers.graph, inside=False).run(seconds)
+    verdicts: dict[str, list[str]] = {"null": [], "own": []}
+    for one in evidence.tried:
+        whose = "null" if set(one.claim.members) <= strangers.nodes else "own"
+        verdicts[whose].append(one.judgement.verdict)
+    return {whose: {each: found.count(each) for each in sorted(set(found))} for whose, found in verdicts.items()}
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """A graph in which some features stand for others, and these."""
+
+    graph: Graph
+    nodes: frozenset[NodeId]
+
+
+def exchanged(graph: Graph, bench: Bench, seed: int) -> Exchanged:
+    """Predictions stay, and every second claim's members become features that are active at the same places."""
+    chance, n = np.random.default_rng(seed), graph.nodes
+    index, activation = n.index.copy(), n.activation.copy()
+    taken = {(node.layer, node.position, node.index) for node in n if node.kind == Kind.FEATURE}
+    names: dict[NodeId, NodeId] = {}
+    for claim in claims_of(graph)[:FAMILY][::2]:
+        for member in claim.members:
+            layer, position = member.layer or 0, member.position or 0
+            there = bench.active(layer)[position].nonzero()[:, 0].tolist()
+            free = [i for i in there if (layer, position, i) not in taken]
+            if free:
+                chosen = int(chance.choice(free))
+                taken.add((layer, position, chosen))
+                names[member] = NodeId(Kind.FEATURE, layer, position, chosen)
+                index[n.find(member)] = chosen
+                activation[n.find(member)] = float(bench.active(layer)[position, chosen])
+    groups = tuple(replace(g, members=tuple(names.get(one, one) for one in g.members)) for g in graph.supernodes)
+    nodes = replace(n, index=index, activation=activation)
+    return Exchanged(replace(graph, nodes=nodes, supernodes=groups, labels={}), frozenset(names.values()))
 
 
 def figures(agreement: Agreement | None) -> dict[str, float] | None:
@@ -135,7 +197,7 @@ def figures(agreement: Agreement | None) -> dict[str, float] | None:
 
 
 def swapped(scope: mg.Microscope, a: str, b: str, layers: tuple[int, int] | None) -> dict[str, Any]:
-    found = scope.compare(a, b, layers=layers)
+    found = scope.compare(a, b, layers=layers, seconds=math.inf)
     piece = scope.model.tokenizer.piece
     return {
         "answers": [piece(token) for token in found.answers],

@@ -262,7 +262,7 @@ class Microscope:
     ) -> Evidence:
         """Test the claims of a graph on the real model, beside controls, for so many seconds.
 
-        As many `claims` about the answer are tested, the strongest, 48 if not said otherwise, and then those about the
+        As many `claims` about the answer are tested, the strongest, 32 if not said otherwise, and then those about the
         inside. With the folder that the graph was opened from, what is measured is kept there as it comes, and what is
         there already is gone on from.
         """
@@ -290,12 +290,14 @@ class Microscope:
         most: int = 24,
         controls: int = 40,
         seed: int = 0,
+        seconds: float = 60.0,
         progress: Progress = silent,
     ) -> Comparison:
         """Two prompts that are answered differently: which groups of features of B, put into A, make it answer as B.
 
         Both are traced, each for what makes its own answer likelier than the other's. `layers` limits the groups that
-        are swapped, `most` how many are swapped together; `controls` is how many swaps of the same size stand beside.
+        are swapped, `most` how many are swapped together, `seconds` how long that may take once both are traced;
+        `controls` is how many swaps of the same size stand beside.
         """
         prompts = (self.model.prompt(a), self.model.prompt(b))
         one, other = (self.answers(prompt, top=1)[0].token for prompt in prompts)
@@ -306,7 +308,9 @@ class Microscope:
             self.trace(prompts[1], target=other, against=one, max_nodes=max_nodes, progress=progress),
         )
         benches = (self.bench(prompts[0]), self.bench(prompts[1]))
-        return compare(benches, graphs, layers=layers, most=most, controls=controls, seed=seed, progress=progress)
+        return compare(
+            benches, graphs, layers=layers, most=most, controls=controls, seed=seed, seconds=seconds, progress=progress
+        )
 
     def circuit(self, circuit: str | Path | Circuit, *, controls: int = FEWEST, seed: int = 0) -> CircuitRun:
         """A circuit file on this model, in this basis: `.test(claim)` for each of `.circuit.claim`."""

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from micrographia.evidence.circuits import read_circuit
+from micrographia.evidence.evidence import Tested as Known  # by its own name it would be collected
 from micrographia.microscope import Microscope
 from tests.cli.calling import Call
 
@@ -16,13 +18,18 @@ PROMPT = "t3 t14 t15 t9 t2 t60"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eiffel.circuit.toml"
 
 
+@cache
+def strongest(scope: Microscope) -> Known:
+    """The claim whose part moves its prompt's answer most, as measured."""
+    graph = scope.trace(PROMPT, target=scope.answers(PROMPT, top=1)[0].token, max_nodes=60)
+    evidence = scope.test(graph, seconds=60.0, controls=20)
+    effects = [one for one in evidence.tried if one.measured is not None and one.measured.effect < 0]
+    return max(effects, key=lambda one: abs(one.measured.effect) - abs(one.judgement.low or 0.0))
+
+
 def a_circuit(folder: Path, scope: Microscope, path: Path, **changes: object) -> Path:
     """One claim about the neuron that moves its prompt's answer most, measured first."""
-    answer = scope.answers(PROMPT, top=1)[0]
-    graph = scope.trace(PROMPT, target=answer.token, max_nodes=60)
-    evidence = scope.test(graph, seconds=60.0, controls=20)
-    effects = [one for one in evidence.tested if one.measured is not None and one.measured.effect < 0]
-    best = max(effects, key=lambda one: abs(one.measured.effect) - abs(one.judgement.low or 0.0))
+    answer, best = scope.answers(PROMPT, top=1)[0], strongest(scope)
     size = abs(best.measured.effect)
     said = {"lowers": size / 2, "controls": size / 2.1, **changes}
     lines = [
@@ -112,7 +119,14 @@ def test_a_first_file_is_written_from_what_was_confirmed(
     [
         ('family = "one"', 'family = "two"', "is about the family 'two'; there is one"),
         ('=0"]', '=0", "77.1@1=0"]', "There is no layer 77"),
+        ('=0"]', '=0", "1.99999@1=0"]', "There is no feature 99999 in layer 1: it has 40, 0 to 39"),
+        ('=0"]', '=0", "1.1@70=0"]', "There is no position 70: this prompt has 6 tokens, at 0 to 5"),
+        ('=0"]', '=0", "1.1=0"]', "says no position"),
         ("[[claim]]", "[claim]", "is no circuit file"),
+        ("[[claim]]", "[[claim", "cannot be read as TOML"),
+        ("controls = ", "controls = 9", "contradicts itself: its controls may do 9"),
+        ("lowers = ", "raises = 1.0\nlowers = ", "must say one of lowers and raises"),
+        ("prompts = [{", "prompts = []\nothers = [{", "is no circuit file"),
     ],
 )
 def test_a_careless_file_is_one_sentence(
@@ -121,6 +135,16 @@ def test_a_careless_file_is_one_sentence(
     path = a_circuit(folder, scope, tmp_path / "x.circuit.toml")
     path.write_text(path.read_text().replace(old, new))
     assert said in call("test", str(path)).complaint(2)
+
+
+def test_claims_that_contradict_each_other_are_refused(
+    call: Call, folder: Path, scope: Microscope, tmp_path: Path
+) -> None:
+    path = a_circuit(folder, scope, tmp_path / "x.circuit.toml")
+    head, claim = path.read_text().split("[[claim]]")
+    opposite = claim.replace("lowers", "raises").replace("it falls", "it rises")
+    path.write_text(f"{head}[[claim]]{claim}[[claim]]{opposite}")
+    assert "'it falls' and 'it rises' contradict each other" in call("test", str(path)).complaint(2)
 
 
 def test_a_family_that_the_model_answers_otherwise_fails_and_says_so(

@@ -82,6 +82,17 @@ def test_it_goes_on_from_what_is_there_or_begins_anew(call: Call, graph: Path, f
     assert any(anew[name]["controls"] != one["controls"] for name, one in before.items())
 
 
+def test_as_many_claims_are_tested_as_were_asked_for_and_never_fewer_than_before(
+    call: Call, graph: Path, folder: Path
+) -> None:
+    some = json.loads(probed(call, graph, folder, "--controls", "20", "--claims", "3", "--json").result())
+    assert ["effect" in claim for claim in some["claims"]] == [number < 3 for number in range(len(some["claims"]))]
+    assert some["claims"][3]["why"] == "not among the 3 strongest, which are tested"
+    lines = probed(call, graph, folder, "--controls", "20").result().splitlines()
+    assert any(f", {len(some['claims']) - 3} not tried" in line for line in lines), "the family is kept"
+    assert "The 3 strongest claims were chosen" in probed(call, graph, folder, "--claims", "2").complaint(2)
+
+
 def test_another_target_needs_a_new_beginning(call: Call, folder: Path, scope: Microscope, tmp_path: Path) -> None:
     scope.trace(PROMPT, max_nodes=40).save(tmp_path / "graph")
     first = probed(call, tmp_path / "graph", folder, "--controls", "20", "--target", "target.1", "--json").result()
@@ -117,6 +128,7 @@ def test_interrupted_it_keeps_what_it_measured(graph: Path, folder: Path) -> Non
         (("--seconds", "0.000001"), "is too small for one claim and its 20 controls"),
         (("--seconds", "0"), 'Invalid value "0.0" for --seconds.'),
         (("--controls", "19"), 'Invalid value "19" for --controls.'),
+        (("--claims", "0"), 'Invalid value "0" for --claims.'),
         (("--target", "target.9"), "There is no node target.9 in this graph"),
         (("--target", "token@1"), "token@1 is no target"),
         (("--basis", "neurons:frozen-gate"), "traced in another basis (Neurons)"),

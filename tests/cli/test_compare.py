@@ -40,6 +40,20 @@ def test_json_holds_all_of_it(call: Call, folder: Path, other: str) -> None:
     assert len(found["controls"]["random"]["effects"]) == 20
 
 
+def test_what_there_was_no_time_for_is_counted(
+    call: Call, folder: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micrographia.evidence.comparing._BATCH", 8)
+    arguments = (A, other, "--model", str(folder), "--controls", "20", "--nodes", "60", "--seconds", "0.000001")
+    found = json.loads(call("compare", *arguments, "--json").result())
+    assert len(found["swaps"]) == 8, "a batch is always measured"
+    assert found["unmeasured"] > 0
+    shown = call("compare", *arguments).result()
+    assert f"There was no time for {found['unmeasured']} groups of less influence; --seconds gives more." in shown
+    assert found["smallest"]["ended"] is False
+    assert found["smallest"]["flips"] or "No set flips it in the time given (--seconds)" in shown
+
+
 def test_layers_are_read() -> None:
     assert read_layers("8-20") == (8, 20)
     assert read_layers(" 7 ") == (7, 7)

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from micrographia.cli.trace import read_size
 from micrographia.errors import CallError
+from micrographia.evidence.files import load_evidence
 from micrographia.graph.files import load_graph
 from micrographia.microscope import Microscope
 from micrographia.report.page import page
@@ -173,6 +174,8 @@ def test_files_are_the_graph_its_page_and_its_json(call: Call, folder: Path, tmp
         (("--memory", "10kB"), 2, "give more: --memory"),
         (("--memory", "130kB", "--basis", "neurons"), 2, "--nodes "),
         (("--nodes", "0"), 2, 'Invalid value "0" for --nodes.'),
+        (("--seconds", "5"), 2, "--seconds says how long claims are tested, and none are: add --test."),
+        (("--test", "--seconds", "0"), 2, 'Invalid value "0.0" for --seconds.'),
         (("--share", "1.5"), 2, 'Invalid value "1.5" for --share.'),
         (("--edge-share", "0"), 2, "for --edge-share. Must be > 0."),
     ],
@@ -212,6 +215,46 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
 def test_two_results_cannot_have_one_name(call: Call, folder: Path, tmp_path: Path) -> None:
     same = str(tmp_path / "x")
     assert "the same name" in traced(call, folder, "--html", same, "--graph-json", same).complaint(2)
+
+
+def test_its_claims_are_tested_where_that_is_asked_for_and_kept_beside_the_graph(
+    call: Call, folder: Path, tmp_path: Path
+) -> None:
+    out, html = tmp_path / "graph", tmp_path / "x.html"
+    asked = ("--test", "--seconds", "30")
+    lines = traced(call, folder, *asked, "--out", str(out), "--html", str(html)).result().split("\n")
+    assert lines[0] == PROMPT
+    assert any(line.startswith("Without each part, ") for line in lines)
+    assert any(line[:1] in "✓✗" for line in lines if line)
+    assert sum(line.startswith("Claims: ✓ ") for line in lines) == 1, "the sums stand once, in the ledger"
+    kept = load_evidence(load_graph(out), out)
+    assert kept.tried
+    assert sorted(path.name for path in out.iterdir()) == ["evidence.json", "manifest.json", "tables.safetensors"]
+    assert html.read_text() == page(load_graph(out), evidence=kept)
+    found = json.loads(traced(call, folder, *asked, "--json").result())
+    assert any(claim["verdict"] != "untested" for claim in found["evidence"]["claims"])
+    assert "evidence" not in json.loads(traced(call, folder, "--json").result())
+
+
+def test_what_was_measured_is_kept_when_the_test_after_a_trace_is_interrupted(folder: Path, tmp_path: Path) -> None:
+    """Ctrl-C after two batches of controls: graph and evidence are there, and `test` goes on from them."""
+    code = (
+        "import os, signal\n"
+        "import micrographia.evidence.testing as testing\n"
+        "measure, done = testing.Experiment._measure, []\n"
+        "def stop(self, *rest):\n"
+        "    if len(done) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    measure(self, *rest)\n"
+        "    done.append(1)\n"
+        "testing.Experiment._measure = stop\n"
+    )
+    out = tmp_path / "graph"
+    options = ("--model", str(folder), "--basis", "neurons", *SOME, "--test", "--out", str(out))
+    left = spawn("trace", PROMPT, *options, before=code)
+    assert (left.code, left.out, left.err) == (130, "", "error: interrupted.\n")
+    kept = load_evidence(load_graph(out), out)
+    assert 20 <= sum(len(one.measured.controls) for one in kept.tried) <= 40
 
 
 def test_an_interrupted_trace_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:

@@ -85,6 +85,26 @@ def test_the_set_that_was_found_flips_the_answer_or_says_that_it_does_not(model:
     assert torch.tensor(found.others.effects).isfinite().all()
 
 
+def test_time_that_runs_out_is_said_and_what_was_measured_is_kept(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that goes on by a second at each look: groups have half of the time, the search the rest."""
+    b = other_prompt(model)
+    whole = compared(model, b=b, controls=20)
+    assert (whole.unmeasured, whole.ended) == (0, True)
+    assert len(whole.swaps) > 64
+    now = iter(float(i) for i in range(10_000))
+    monkeypatch.setattr("micrographia.evidence.comparing.time.perf_counter", lambda: next(now))
+    some = compared(model, b=b, controls=20, seconds=4.0)
+    assert len(some.swaps) == 64
+    assert some.unmeasured == len(whole.swaps) - 64
+    effects = {swap.members: swap.effect for swap in whole.swaps}
+    assert all(swap.effect == pytest.approx(effects[swap.members], abs=1e-9) for swap in some.swaps)
+    least = compared(model, b=b, controls=20, seconds=1e-9)
+    assert (len(least.swaps), least.ended, least.smallest) == (32, False, least.swaps[:1])
+    assert least.random.effects, "controls are run whatever the time"
+
+
 def test_only_the_layers_that_were_named_are_swapped(model: Model) -> None:
     found = compared(model, layers=(1, 1), controls=20)
     assert {node.layer for swap in found.swaps for node in swap.members} == {1}

@@ -10,6 +10,7 @@ from micrographia.errors import WorkError
 from micrographia.evidence.evidence import Evidence
 from micrographia.evidence.files import EVIDENCE, forget_evidence, load_evidence, save_evidence
 from micrographia.evidence.testing import Experiment
+from micrographia.evidence.verdicts import FAMILY
 from micrographia.graph.files import load_graph
 from micrographia.graph.graph import Graph
 from tests.evidence.planted import Planted, planted
@@ -45,7 +46,7 @@ def test_what_is_written_is_what_is_read(graph: Graph, folder: Path, known: Evid
     assert (again.claims, again.links) == (known.claims, known.links)
     assert again.inside == known.inside
     assert any(one.measured is not None for one in again.inside)
-    assert (again.target, again.name, again.value, again.family) == (known.target, known.name, known.value, 48)
+    assert (again.target, again.name, again.value, again.family) == (known.target, known.name, known.value, FAMILY)
     assert (again.probability, again.rate, again.seed) == (known.probability, known.rate, 3)
     assert sorted(path.name for path in folder.iterdir()) == [EVIDENCE, "manifest.json", "tables.safetensors"]
 

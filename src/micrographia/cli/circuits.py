@@ -39,8 +39,8 @@ def run_circuit_file(
     found: list[Held] = []
     with progress() as report:
         for number, claim in enumerate(circuit.claim):
+            report("claims", number, len(circuit.claim))
             found.append(run.test(claim))
-            report("claims", number + 1, len(circuit.claim))
     if json:
         print_json({"model": scope.model.name, "basis": scope.chosen.name, "claims": list(map(_content, found))})
     else:

@@ -33,7 +33,7 @@ def claims(
         Parameter(
             name="--claims",
             validator=validators.Number(gte=1),
-            help="How many claims about the answer are tested, the strongest. Of more, each needs more. Default: 48.",
+            help="How many claims about the answer are tested, the strongest. Of more, each needs more. Default: 32.",
         ),
     ] = None,
     basis: Annotated[

@@ -36,6 +36,10 @@ def compare(
     most: Annotated[
         int, Parameter(validator=validators.Number(gte=1), help="Groups that are swapped together, at most.")
     ] = 24,
+    seconds: Annotated[
+        float,
+        Parameter(validator=validators.Number(gt=0), help="How long groups are swapped, after both are traced."),
+    ] = 60.0,
     controls: Annotated[
         int, Parameter(validator=validators.Number(gte=20), help="Controls of each of both kinds.")
     ] = 40,
@@ -48,7 +52,7 @@ def compare(
     """Compare two prompts that are answered differently: put groups of features of B into A, and see what A says.
 
     The smallest set of groups that flips the answer stands beside swaps of the same size: steps as long along other
-    features, and as many other features of the same places with their values in B.
+    features, and as many other features of the same places with their values in B. Tracing both takes its time first.
 
         micrographia compare "The capital of France is" "The capital of Italy is" --layers 8-20
     """
@@ -57,7 +61,14 @@ def compare(
     prompts = (prompt_options.read(scope, a), prompt_options.read(scope, b))
     with progress() as report:
         found = scope.compare(
-            *prompts, layers=within, max_nodes=nodes, most=most, controls=controls, seed=seed, progress=report
+            *prompts,
+            layers=within,
+            max_nodes=nodes,
+            most=most,
+            seconds=seconds,
+            controls=controls,
+            seed=seed,
+            progress=report,
         )
     if json:
         print_json({"model": scope.model.name, "basis": scope.chosen.name, **_content(scope, found)})
@@ -91,11 +102,15 @@ def print_comparison(console: Console, scope: "Microscope", found: "Comparison",
     hidden = len(found.swaps) - top
     if hidden > 0:
         console.print(Text(f"… and {hidden} more groups.", style="dim"))
+    if found.unmeasured:
+        said = f"There was no time for {joined(found.unmeasured, 'group')} of less influence; --seconds gives more."
+        console.print(Text(said, style="yellow"))
     together = f"{found.whole:+.2f}, {found.share(found.whole):.0%} of the way from A to B"
     console.print(Text(f"All {len(found.swaps)} groups together: {together}."))
     console.print()
     groups = joined(len(found.smallest), "group")
     flips, fails = f"Smallest set found that flips the answer: {groups}", f"No set flips it; the best has {groups}"
+    fails = fails if found.ended else f"No set flips it in the time given (--seconds); the best has {groups}"
     head = flips if found.flips else fails
     console.print(Text(head, style="bold green" if found.flips else "bold yellow"))
     console.print(_table(found, found.smallest))
@@ -166,12 +181,14 @@ def _content(scope: "Microscope", found: "Comparison") -> dict[str, object]:
         "gaps": list(found.gaps),
         "aligned": [list(pair) for pair in found.aligned],
         "swaps": [_swap(swap) for swap in found.swaps],
+        "unmeasured": found.unmeasured,
         "whole": found.whole,
         "smallest": {
             "groups": [_swap(swap) for swap in found.smallest],
             "effect": found.effect,
             "share": found.share(found.effect),
             "flips": found.flips,
+            "ended": found.ended,
             "probabilities": list(found.probabilities),
         },
         "controls": {

@@ -7,14 +7,17 @@ lets the real model run on. What is measured is how far A's answer gives way to 
     effect = Δ(logit of B's answer − logit of A's answer)
 
 and how much of the way from A to B that is. The smallest set that flips the answer is looked for greedily: the group
-that moves most is added until B's answer is above A's, then what is not needed is taken out again.
+that moves most is added until B's answer is above A's, then what is not needed is taken out again. Where time is
+limited, groups are measured in the order of their influence, and half of the time is left to the search.
 
 A set stands beside two kinds of controls: steps as long, at the same places, along features that neither graph shows;
 and as many other features of the same places, put to their values in B as well.
 """
 
+import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import final
 
@@ -76,10 +79,14 @@ class Comparison:
     """Positions of A and of B."""
     swaps: tuple[Swap, ...]
     """What moves the answer most comes first."""
+    unmeasured: int
+    """Groups that differ as well, and that there was no time for."""
     whole: float
     """The effect of all of them together."""
     smallest: tuple[Swap, ...]
     """The set that was found; whether it flips the answer says `flips`."""
+    ended: bool
+    """Whether the search came to its end in the time that it was given."""
     effect: float
     """Of that set."""
     probabilities: tuple[float, float]
@@ -116,14 +123,18 @@ def compare(
     most: int = 24,
     controls: int = 40,
     seed: int = 0,
+    seconds: float = math.inf,
     progress: Progress = silent,
 ) -> Comparison:
-    """Compare two prompts. Only groups that lie within `layers`, both counted in, are swapped, at most `most`."""
+    """Compare two prompts. Only groups that lie within `layers`, both counted in, are swapped, at most `most` of them
+    together. `seconds` is how long groups are measured and the set is looked for; controls come after that."""
+    begun = time.perf_counter()
     comparing = _Comparing(bench, graphs, layers, seed)
-    swaps = comparing.swaps(progress)
-    if not swaps:
+    differing = comparing.differing()
+    if not differing:
         raise CallError("No group of either graph differs between the prompts there, so there is nothing to swap.")
-    smallest = comparing.smallest(swaps, most, progress)
+    swaps = comparing.measured(differing, begun + seconds / 2, progress)
+    smallest, ended = comparing.smallest(swaps, most, begun + seconds, progress)
     effect, *_ = comparing.effects([smallest])
     return Comparison(
         prompts=(bench[0].prompt, bench[1].prompt),
@@ -131,12 +142,14 @@ def compare(
         gaps=comparing.gaps,
         aligned=comparing.aligned,
         swaps=swaps,
+        unmeasured=len(differing) - len(swaps),
         whole=comparing.effects([swaps])[0],
         smallest=tuple(smallest),
+        ended=ended,
         effect=effect,
         probabilities=comparing.probabilities(smallest),
-        random=comparing.controls(smallest, controls, others=False),
-        others=comparing.controls(smallest, controls, others=True),
+        random=comparing.controls(smallest, controls, progress, others=False),
+        others=comparing.controls(smallest, controls, progress, others=True),
     )
 
 
@@ -165,9 +178,9 @@ class _Comparing:
 
     # ------------------------------------------------------------ groups
 
-    def swaps(self, progress: Progress) -> tuple[Swap, ...]:
-        """Every group of both graphs that differs, B's first; a feature is in one of them."""
-        taken, found = set[tuple[int, int, int]](), list[Swap]()
+    def differing(self) -> list[Swap]:
+        """Every group of both graphs that differs, the most influential first; a feature is in one, B's before A's."""
+        taken, found = set[tuple[int, int, int]](), list[tuple[float, Swap]]()
         to_a = {b: a for a, b in self.aligned}
         for graph, of, where in ((self.graphs[1], "B", to_a), (self.graphs[0], "A", {a: a for a in to_a.values()})):
             for name, members in _groups(graph):
@@ -181,13 +194,19 @@ class _Comparing:
                 if kept:
                     taken |= {(node.layer or 0, node.position or 0, node.index or 0) for node, _ in kept}
                     nodes, values = zip(*kept, strict=True)
-                    found.append(Swap(name, of, nodes, values, _promoted(graph, members), 0.0))
-        effects = self.effects([[swap] for swap in found], progress)
-        measured = [
-            Swap(swap.name, swap.of, swap.members, swap.values, swap.promotes, effect)
-            for swap, effect in zip(found, effects, strict=True)
-        ]
-        return tuple(sorted(measured, key=lambda swap: -swap.effect))
+                    influence = sum((graph.node(member).influence for member in members), 0.0)
+                    found.append((influence, Swap(name, of, nodes, values, _promoted(graph, members), 0.0)))
+        return [swap for _, swap in sorted(found, key=lambda one: -one[0])]
+
+    def measured(self, swaps: Sequence[Swap], until: float, progress: Progress) -> tuple[Swap, ...]:
+        """What each does by itself, as far as there is time, and at least a batch; what moves most comes first."""
+        found: list[Swap] = []
+        while len(found) < len(swaps) and (not found or time.perf_counter() < until):
+            batch = swaps[len(found) : len(found) + _BATCH]
+            effects = self.effects([[swap] for swap in batch])
+            found += [replace(swap, effect=effect) for swap, effect in zip(batch, effects, strict=True)]
+            progress("swaps", len(found), len(swaps))
+        return tuple(sorted(found, key=lambda swap: -swap.effect))
 
     def _here(self, node: NodeId, where: dict[int, int]) -> NodeId | None:
         """The same feature at A's position, if it is one that may be swapped."""
@@ -206,14 +225,9 @@ class _Comparing:
 
     # ------------------------------------------------------------ runs
 
-    def effects(self, sets: Sequence[Sequence[Swap]], progress: Progress = silent) -> list[float]:
+    def effects(self, sets: Sequence[Sequence[Swap]]) -> list[float]:
         """How far each set moves A's answer towards B's."""
-        rows = [self._placed(each) for each in sets]
-        found: list[float] = []
-        for first in range(0, len(rows), _BATCH):
-            found += self._moved(rows[first : first + _BATCH])
-            progress("swaps", len(found), len(rows))
-        return found
+        return self._moved([self._placed(each) for each in sets])
 
     def _placed(self, swaps: Sequence[Swap]) -> Placed:
         steps = (
@@ -223,10 +237,13 @@ class _Comparing:
         )
         return place(self.a, Intervention(tuple(steps)), Free())
 
-    def _moved(self, rows: Sequence[Placed]) -> list[float]:
-        logits = run_rows(self.a, rows, Free()).logits.double()
-        one, other = self.answers
-        return [float(gap) - self.gaps[0] for gap in logits[:, other] - logits[:, one]]
+    def _moved(self, rows: Sequence[Placed], progress: Progress = silent) -> list[float]:
+        (one, other), found = self.answers, list[float]()
+        for first in range(0, len(rows), _BATCH):
+            logits = run_rows(self.a, rows[first : first + _BATCH], Free()).logits.double()
+            found += [float(gap) - self.gaps[0] for gap in logits[:, other] - logits[:, one]]
+            progress("controls", len(found), len(rows))
+        return found
 
     def probabilities(self, swaps: Sequence[Swap]) -> tuple[float, float]:
         """Of A's and of B's answer, with these swapped."""
@@ -235,10 +252,15 @@ class _Comparing:
 
     # ------------------------------------------------------------ the smallest set
 
-    def smallest(self, swaps: Sequence[Swap], most: int, progress: Progress) -> list[Swap]:
-        """Groups added one by one, the one that moves most first, until the answer flips; then thinned out."""
+    def smallest(
+        self, swaps: Sequence[Swap], most: int, until: float, progress: Progress
+    ) -> tuple[Sequence[Swap], bool]:
+        """Groups added one by one, the one that moves most first, until the answer flips; then thinned out. Whether
+        there was time for all of it."""
         chosen, left, reached = list[Swap](), [swap for swap in swaps if swap.effect > 0][:_TRIED], 0.0
         while left and self.gaps[0] + reached <= 0 and len(chosen) < most:
+            if time.perf_counter() >= until:
+                return chosen or swaps[:1], False
             effects = self.effects([[*chosen, swap] for swap in left])
             best = int(np.argmax(effects))
             if effects[best] <= reached:
@@ -247,8 +269,8 @@ class _Comparing:
             chosen.append(left.pop(best))
             progress("groups in the set", len(chosen), most)
         if not chosen:
-            return [swaps[0]]
-        return self._thinned(chosen) if self.gaps[0] + reached > 0 else chosen
+            return swaps[:1], True
+        return self._thinned(chosen) if self.gaps[0] + reached > 0 else chosen, True
 
     def _thinned(self, chosen: list[Swap]) -> list[Swap]:
         """Without those that are not needed, the weakest first."""
@@ -260,7 +282,7 @@ class _Comparing:
 
     # ------------------------------------------------------------ controls
 
-    def controls(self, swaps: Sequence[Swap], n: int, *, others: bool) -> SwapControls:
+    def controls(self, swaps: Sequence[Swap], n: int, progress: Progress, *, others: bool) -> SwapControls:
         """So many swaps of the same size at the same places."""
         values = {node: value for swap in swaps for node, value in zip(swap.members, swap.values, strict=True)}
         if others:
@@ -270,7 +292,7 @@ class _Comparing:
             shown = [node for features in self._shown for node in features]
             made = Controls(self.a, list(values), shown=shown, seed=self.seed, values=values)
             rows = [made.placed(number) for number in range(min(n, len(made)))]
-        effects = [effect for i in range(0, len(rows), _BATCH) for effect in self._moved(rows[i : i + _BATCH])]
+        effects = self._moved(rows, progress)
         return SwapControls(tuple(effects), sum(self.gaps[0] + effect > 0 for effect in effects))
 
     @property

@@ -33,8 +33,9 @@ ENOUGH = 3
 """Controls that do as much as the claim, after which it is settled."""
 MOST = 199
 """Controls of one claim, at most: a p-value of .005, which is beyond chance where a tenth of the claims have it."""
-FAMILY = 48
-"""Claims about the answer that are tested together, if not said otherwise: the strongest ones."""
+FAMILY = 32
+"""Claims about the answer that are tested together, if not said otherwise: the strongest ones. Among so many, of which
+half are no better than their controls, two that no control reaches are beyond chance."""
 _HALF = 0.5
 
 

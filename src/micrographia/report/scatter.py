@@ -16,7 +16,7 @@ _COLOURS: dict[Verdict, str] = {"confirmed": "#009e73", "refuted": "#d55e00", "u
 
 def scatter(evidence: Evidence) -> str:
     """The claims about the answer that were tried. On the diagonal, an effect is as predicted."""
-    tried = [one for one in evidence.tested if one.measured is not None]
+    tried = evidence.tried
     values = [value for one in tried for value in _extent(one)]
     reach = max(map(abs, values), default=0.0) * 1.05 or 1.0
     parts = [
@@ -82,10 +82,12 @@ def _mark(verdict: Verdict, x: float, y: float, colour: str) -> str:
 
 
 def _words(evidence: Evidence, n: int) -> Sequence[str]:
-    counts, lines = evidence.counts, [_title(evidence, n)]
+    lines = [_title(evidence, n)]
+    verdicts = [one.judgement.verdict for one in evidence.tried]
     if (each := evidence.agreement()) is not None:
         lines.append(_agreed(each))
-    marks = (f"{mark} {counts[verdict]} {verdict}" for mark, verdict in zip("●×○", _COLOURS, strict=True))
+    said = zip("●×○", _COLOURS, ("confirmed", "refuted", "undecided"), strict=True)
+    marks = (f"{mark} {verdicts.count(verdict)} {word}" for mark, verdict, word in said)
     lines.append("   ".join((*marks, "bars: the middle 95 % of controls")))
     return [
         f'<text x="{_EDGE}" y="{16 + 15 * number}" fill="#1b1f24">{escape(line)}</text>'

@@ -31,8 +31,11 @@ def summary(
     graph: Graph, width: int, *, parts: int = 24, ways: int = 6, evidence: Evidence | None = None
 ) -> RenderableType:
     """All that is worth a screen. What does not fit on it is counted."""
-    outline = _outline(graph, width, parts) if evidence is None else verdicts(graph, evidence, width, parts=parts)
-    sections: list[RenderableType] = [outline, *_routes(graph, ways), *_books(graph, evidence)]
+    if evidence is None:
+        first = _outline(graph, width, parts)
+    else:
+        first = verdicts(graph, evidence, width, parts=parts, shares=graph.ledger is None)
+    sections: list[RenderableType] = [first, *_routes(graph, ways), *_books(graph, evidence)]
     spaced: list[RenderableType] = []
     for section in sections:
         spaced += [section, Text()]

@@ -39,8 +39,8 @@ _SAID: Mapping[Verdict, str] = {"untested": "undecided"}
 _Found: TypeAlias = Mapping[frozenset[int], Tested]
 
 
-def verdicts(graph: Graph, evidence: Evidence, width: int, *, parts: int = 24) -> RenderableType:
-    """All that is worth a screen. What does not fit on it is counted."""
+def verdicts(graph: Graph, evidence: Evidence, width: int, *, parts: int = 24, shares: bool = True) -> RenderableType:
+    """All that is worth a screen. What does not fit on it is counted. Without `shares` where the ledger has them."""
     tree = outline(graph, parts)
     n = graph.nodes
     found = {frozenset(map(n.find, one.claim.members)): one for one in evidence.tested}
@@ -58,7 +58,7 @@ def verdicts(graph: Graph, evidence: Evidence, width: int, *, parts: int = 24) -
     more = [Text(f"{joined(hidden, 'part')} more; --top shows them.", style="dim")] if hidden else []
     drawn = {_claimed_of(branch.part, graph) for branch, _ in walked(tree.root)}
     others = [one for members, one in found.items() if members not in drawn and one.measured is not None]
-    sections = (*_others(others, width), *_inside(evidence, width), *_summary(evidence))
+    sections = (*_others(others, width), *_inside(evidence, width), *_summary(evidence, shares))
     return Group(_target(evidence), Text(), table, *more, Text(), *sections)
 
 
@@ -169,8 +169,9 @@ def claimed(evidence: Evidence) -> Text:
     return Text.assemble(line, f"{n} not tried {percent(max(rest, 0.0))} of the features' influence.")
 
 
-def _summary(evidence: Evidence) -> Iterator[Text]:
-    yield claimed(evidence)
+def _summary(evidence: Evidence, shares: bool) -> Iterator[Text]:
+    if shares:
+        yield claimed(evidence)
     for name, each in (("all paths", evidence.agreement()), ("direct edges", evidence.agreement(direct=True))):
         if each is not None:
             yield Text.assemble((f"Predicted by {name}: ", "bold"), _agreement(each))
