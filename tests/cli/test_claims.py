@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from micrographia.cli.claims import claims
+from micrographia.cli.claims import Extent, claims
 from micrographia.cli.options import ModelOptions
 from micrographia.evidence.files import EVIDENCE
 from micrographia.microscope import Microscope
@@ -157,7 +157,7 @@ def test_what_is_no_graph_or_says_too_little_is_refused(call: Call, folder: Path
 def test_it_fits_into_eighty_columns(call: Call, graph: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    shown = on_terminal(lambda: claims(graph, controls=20, model_options=ModelOptions(str(folder))))
+    shown = on_terminal(lambda: claims(graph, extent=Extent(controls=20), model_options=ModelOptions(str(folder))))
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
     assert max(cell_len(line) for line in plain.splitlines()) <= 80
     assert "✓" in plain

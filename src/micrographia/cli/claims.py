@@ -1,5 +1,6 @@
 """`micrographia test`: the claims of a graph, put to the test on the real model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,37 @@ if TYPE_CHECKING:
     from micrographia.evidence.evidence import Evidence, Tested
     from micrographia.graph.graph import Graph
     from micrographia.microscope import Microscope
+    from micrographia.store import Progress
 
-__all__ = ["claims", "evidence_content", "opened", "write_plot"]
+__all__ = ["Extent", "claims", "evidence_content", "opened", "write_plot"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What of a graph is tested, and how thoroughly."""
+
+    seconds: Annotated[
+        float,
+        Parameter(validator=validators.Number(gt=0), help="How long to test, the strongest claims first."),
+    ] = 60.0
+    claims: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=1),
+            help="How many claims about the answer are tested, the strongest. Of more, each needs more. Default: 32.",
+        ),
+    ] = None
+    target: Annotated[
+        str | None, Parameter(help="The target that claims are about, such as target.1. Default: the heaviest.")
+    ] = None
+    controls: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=20), help="Controls of each claim, at most. Default: 199; 40 in a circuit."
+        ),
+    ] = None
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**63), help="Which controls are drawn.")] = 0
 
 
 def claims(
@@ -24,32 +54,11 @@ def claims(
     ],
     /,
     *,
-    seconds: Annotated[
-        float,
-        Parameter(validator=validators.Number(gt=0), help="How long to test, the strongest claims first."),
-    ] = 60.0,
-    strongest: Annotated[
-        int | None,
-        Parameter(
-            name="--claims",
-            validator=validators.Number(gte=1),
-            help="How many claims about the answer are tested, the strongest. Of more, each needs more. Default: 32.",
-        ),
-    ] = None,
+    extent: Extent = Extent(),
     basis: Annotated[
         str | None,
         Parameter(help="The basis that the graph was traced in. Default: neurons, or those that come along."),
     ] = None,
-    target: Annotated[
-        str | None, Parameter(help="The target that claims are about, such as target.1. Default: the heaviest.")
-    ] = None,
-    controls: Annotated[
-        int | None,
-        Parameter(
-            validator=validators.Number(gte=20), help="Controls of each claim, at most. Default: 199; 40 in a circuit."
-        ),
-    ] = None,
-    seed: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**63), help="Which controls are drawn.")] = 0,
     new: Annotated[
         bool, Parameter(help="Write what was confirmed as a first GRAPH.circuit.toml, and test nothing.", negative="")
     ] = False,
@@ -84,11 +93,10 @@ def claims(
     from micrographia.cli.circuits import is_circuit, run_circuit_file, write_first_circuit
     from micrographia.cli.faithfulness import measure_faithfulness
     from micrographia.evidence.files import forget_evidence
-    from micrographia.evidence.verdicts import MOST
     from micrographia.graph.files import load_graph
 
     if is_circuit(graph):
-        return run_circuit_file(graph, basis, model_options, controls=controls, seed=seed, json=json)
+        return run_circuit_file(graph, basis, model_options, controls=extent.controls, seed=extent.seed, json=json)
     if new:
         return write_first_circuit(graph, basis, json=json)
     if plot is not None and (plot.is_dir() or not plot.parent.is_dir()):
@@ -96,21 +104,27 @@ def claims(
     found = load_graph(graph)
     scope = opened(found, graph, basis, model_options)
     if audit or circuit_curve:
-        return measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=seed, json=json)
+        return measure_faithfulness(scope, found, audit=audit, curve=circuit_curve, seed=extent.seed, json=json)
     if anew:
         forget_evidence(graph)
     with progress() as bar:
-        evidence = scope.test(
-            found,
-            seconds=seconds,
-            target=target,
-            claims=strongest,
-            controls=controls or MOST,
-            seed=seed,
-            folder=graph,
-            progress=bar,
-        )
+        evidence = _tested(scope, found, extent, graph, bar)
     _report(scope, found, evidence, top, plot, json)
+
+
+def _tested(scope: "Microscope", graph: "Graph", extent: Extent, folder: Path, report: "Progress") -> "Evidence":
+    from micrographia.evidence.verdicts import MOST
+
+    return scope.test(
+        graph,
+        seconds=extent.seconds,
+        target=extent.target,
+        claims=extent.claims,
+        controls=extent.controls or MOST,
+        seed=extent.seed,
+        folder=folder,
+        progress=report,
+    )
 
 
 def _report(scope: "Microscope", found: "Graph", evidence: "Evidence", top: int, plot: Path | None, json: bool) -> None:

@@ -56,12 +56,9 @@ def trace(
     graph_json: Annotated[
         Path | None, Parameter(help="Write the graph as circuit-tracer and Neuronpedia read it.")
     ] = None,
-    test: Annotated[
-        bool, Parameter(help="Then test its claims on the real model, beside controls.", negative="")
-    ] = False,
+    test: Annotated[bool, Parameter(help="Then test its claims on the real model.", negative="")] = False,
     seconds: Annotated[
-        float | None,
-        Parameter(validator=validators.Number(gt=0), help="How long --test may go on. Default: 60."),
+        float | None, Parameter(validator=validators.Number(gt=0), help="How long --test may go on. Default: 60.")
     ] = None,
     json: Annotated[bool, Parameter(help="Print everything as JSON.", negative="")] = False,
     target_options: TargetOptions = TargetOptions(),
