@@ -76,11 +76,13 @@ def test_marks_stand_where_their_figures_are_and_what_is_as_predicted_on_the_dia
 def test_a_bar_is_the_middle_of_the_controls_and_there_is_none_without_enough_of_them() -> None:
     found = evidence((2.0, 1.5), (1.0, 0.1))
     few = {**found.measured, "1.0@0": Measured(0.1, 0.5, NEAR[:5], 0.1)}
-    first, second = marks(drawn(replace(found, measured=few)))
-    bar = first.find(f"{SVG}line")
+    picture = drawn(replace(found, measured=few))
+    [bar] = [line for line in picture.findall(f"{SVG}line") if line.get("class") == "controls"]
     assert float(bar.attrib["y1"]) > float(bar.attrib["y2"]), "from low to high"
     assert bar.attrib["x1"] == bar.attrib["x2"]
-    assert second.find(f"{SVG}line") is None
+    first, _ = marks(picture)
+    assert float(bar.attrib["x1"]) == pytest.approx(centre(first)[0], abs=0.1)
+    assert list(picture).index(bar) < list(picture).index(first), "bars cover no mark"
 
 
 def test_the_words_count_verdicts_and_say_how_well_effects_were_predicted() -> None:

@@ -25,6 +25,7 @@ def scatter(evidence: Evidence) -> str:
         f"<title>{escape(_title(evidence, len(tried)))}</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
         *_axes(reach),
+        *(_bar(one, reach) for one in tried),
         *(_claim(one, reach) for one in tried),
         *_words(evidence, len(tried)),
         "</svg>",
@@ -58,18 +59,22 @@ def _axes(reach: float) -> Sequence[str]:
     )
 
 
+def _bar(one: Tested, reach: float) -> str:
+    """The middle of its controls; all of them lie behind the marks."""
+    low, high, x = one.judgement.low, one.judgement.high, _at(one.claim.predicted, reach)
+    if low is None or high is None:
+        return ""
+    ends = f'y1="{_at(-low, reach):.1f}" y2="{_at(-high, reach):.1f}"'
+    return f'<line class="controls" x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="#c3c8cf" stroke-width="3"/>'
+
+
 def _claim(one: Tested, reach: float) -> str:
     judged, measured = one.judgement, one.measured
     assert measured is not None, "only what was tried is drawn"
     x, y = _at(one.claim.predicted, reach), _at(-measured.effect, reach)
-    colour = _COLOURS[judged.verdict]
     figures = f"{one.claim.predicted:+.3g} predicted, {measured.effect:+.3g} measured"
     words = f"{inert(one.claim.name)}: {figures}; {judged.why}"
-    bar = ""
-    if judged.low is not None and judged.high is not None:
-        low, high = _at(-judged.low, reach), _at(-judged.high, reach)
-        bar = f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" stroke="#c3c8cf" stroke-width="3"/>'
-    return f"<g><title>{escape(words)}</title>{bar}{_mark(judged.verdict, x, y, colour)}</g>"
+    return f"<g><title>{escape(words)}</title>{_mark(judged.verdict, x, y, _COLOURS[judged.verdict])}</g>"
 
 
 def _mark(verdict: Verdict, x: float, y: float, colour: str) -> str:
@@ -88,7 +93,7 @@ def _words(evidence: Evidence, n: int) -> Sequence[str]:
         lines.append(_agreed(each))
     said = zip("●×○", _COLOURS, ("confirmed", "refuted", "undecided"), strict=True)
     marks = (f"{mark} {verdicts.count(verdict)} {word}" for mark, verdict, word in said)
-    lines.append("   ".join((*marks, "bars: the middle 95 % of controls")))
+    lines.append(", ".join((*marks, "bars: the middle 95 % of controls")))
     return [
         f'<text x="{_EDGE}" y="{16 + 15 * number}" fill="#1b1f24">{escape(line)}</text>'
         for number, line in enumerate(lines)
