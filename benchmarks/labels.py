@@ -28,9 +28,10 @@ from micrographia.bases.transcoder import Encoder, PerLayer, TranscoderLayer
 from micrographia.calibration.planted import EXPECTED, ROLES, WINDOW, Slide
 from micrographia.corpus.corpus import Corpus
 from micrographia.ids import Layer
+from micrographia.labels.beside import labels_place
 from micrographia.labels.build import LabelConfig, build_labels
 from micrographia.labels.label import KINDS, Label
-from micrographia.labels.store import LabelBook, labels_place
+from micrographia.labels.store import LabelBook
 from micrographia.model.load import load_model
 from micrographia.model.model import Model
 from micrographia.model.site import Point, Site

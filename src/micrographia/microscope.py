@@ -33,8 +33,9 @@ from micrographia.graph.targets import Target, Tokens, difference
 from micrographia.graph.trace import Trace
 from micrographia.graph.tracing import DEFAULT_NODES, DEFAULT_SHARE, trace
 from micrographia.ids import TokenId
+from micrographia.labels.beside import labels_beside
 from micrographia.labels.naming import named
-from micrographia.labels.store import LabelBook, labels_beside
+from micrographia.labels.store import LabelBook
 from micrographia.model.direct import Direct, HeadTops, direct_attribution, head_tops
 from micrographia.model.frozen import Frozen, freeze
 from micrographia.model.heads import HeadScores, score_heads

@@ -77,6 +77,16 @@ def test_a_label_is_shown_and_explained(ask) -> None:
     assert found["evidence"]["density"] > 0
 
 
+def test_a_smaller_copy_says_the_same_kinds_and_names(ask, place: Path, tmp_path: Path) -> None:
+    said = ask("--slim", str(tmp_path / "slim.labels")).result()
+    assert said.startswith(f"{tmp_path / 'slim.labels'}: ")
+    with LabelBook.open(place / "basis" / "atlas.labels") as whole, LabelBook.sealed(tmp_path / "slim.labels") as slim:
+        assert slim.counts() == whole.counts()
+        assert [slim.names(layer) for layer in (0, 2)] == [whole.names(layer) for layer in (0, 2)]
+    again = ask("--slim", str(tmp_path / "slim.labels"))
+    assert "there already" in again.complaint(2)
+
+
 def test_an_own_label_is_kept_and_taken_back(ask, place: Path) -> None:
     before = ask("2/7").result()
     assert ask("--set", "2/7", "<i>my</i> words").result() == "2/7: <i>my</i> words\n"

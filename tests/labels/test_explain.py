@@ -56,3 +56,10 @@ def test_what_was_not_measured_is_not_said() -> None:
     assert text.splitlines() == ["1/2  dead: no label", "It was never active."]
     text = said(Label(Layer(1), 2, None, "mine", "person", "A person's own label."))
     assert text.splitlines() == ["1/2  not examined: mine", "A person's own label."]
+
+
+def test_evidence_that_did_not_come_along_is_said_to_be_missing() -> None:
+    slim = replace(label(3, 4, None, "obscure"), score=None, evidence=Evidence(density=0.01, withdrawn="years"))
+    assert "micrographia label --layers 3" in said(slim)
+    assert "Withdrawn: years" in said(slim)
+    assert "micrographia label --layers" not in said(replace(slim, evidence=WHOLE))

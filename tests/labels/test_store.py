@@ -11,7 +11,7 @@ import pytest
 
 from micrographia.errors import CacheError, CallError, WorkError
 from micrographia.labels import store
-from micrographia.labels.store import LabelBook, check_text, labels_place
+from micrographia.labels.store import LabelBook, check_text
 from tests.labels.made import PROVENANCE, label
 
 
@@ -20,10 +20,6 @@ def book(tmp_path: Path):
     with LabelBook.create(tmp_path / "atlas.labels") as book:
         book.write(0, [label(0, 3), label(0, 4, None, "obscure")], PROVENANCE)
         yield book
-
-
-def test_labels_lie_beside_their_atlas(tmp_path: Path) -> None:
-    assert labels_place(tmp_path / "atlas") == tmp_path / "atlas.labels"
 
 
 def test_what_is_written_is_read_back(book: LabelBook) -> None:

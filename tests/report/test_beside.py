@@ -15,7 +15,8 @@ from micrographia.bases.transcoder import PerLayer
 from micrographia.errors import CallError
 from micrographia.graph.files import load_graph
 from micrographia.graph.graph import Graph
-from micrographia.labels.store import LabelBook, labels_place
+from micrographia.labels.beside import labels_place
+from micrographia.labels.store import LabelBook
 from micrographia.microscope import Microscope
 from micrographia.model.model import Model
 from micrographia.report.notebook import Shown

@@ -4,7 +4,8 @@ import pytest
 
 from micrographia.atlas.atlas import Atlas
 from micrographia.errors import CallError, MicrographiaError
-from micrographia.labels.store import LabelBook, labels_place
+from micrographia.labels.beside import labels_place
+from micrographia.labels.store import LabelBook
 from micrographia.server.features import Features, Filters
 from tests.atlas.conftest import atlas, basis, corpus, llama
 

@@ -191,7 +191,7 @@ def find(
     by: Annotated[
         Literal["peak", "spread"], Parameter(help="What comes first: a rare strong firing, or one that is everywhere.")
     ] = "peak",
-    layers: Annotated[tuple[int, ...], Parameter(help="Only these layers.", negative="")] = (),
+    layers: Annotated[tuple[int, ...], Parameter(help="Only these layers.", negative="", consume_multiple=True)] = (),
     top: Annotated[int, Parameter(validator=_POSITIVE, help="How many features to show.")] = 20,
     json: Annotated[bool, Parameter(help="Print them as JSON.", negative="")] = False,
     prompt_options: PromptOptions = PromptOptions(),

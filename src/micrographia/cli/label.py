@@ -66,6 +66,9 @@ def label(
     diff: Annotated[
         tuple[Path, Path] | None, Parameter(negative="", help="Compare two files of labels, or two atlases'.")
     ] = None,
+    slim: Annotated[
+        Path | None, Parameter(help="Write a smaller copy of the labels to this file, to come along with a basis.")
+    ] = None,
     folder: Annotated[
         Path | None,
         Parameter(name="--atlas", help="An atlas, or a basis with one in it. Default: that of the transcoders here."),
@@ -73,7 +76,7 @@ def label(
     basis: Annotated[
         str | None, Parameter(help="The basis of the atlas. Default: the folder it lies in, or those here.")
     ] = None,
-    layers: Annotated[tuple[int, ...], Parameter(help="Only these layers.", negative="")] = (),
+    layers: Annotated[tuple[int, ...], Parameter(help="Only these layers.", negative="", consume_multiple=True)] = (),
     json: Annotated[bool, Parameter(help="Print it as JSON.", negative="")] = False,
     choices: LabelChoices = LabelChoices(),
     model_options: ModelOptions = ModelOptions(),
@@ -89,14 +92,16 @@ def label(
         micrographia label --set 12/345 "units of time"
         micrographia label --diff old/atlas new/atlas
     """
-    asked = [each for each in (feature, explain, write, unset, diff) if each is not None]
+    asked = [each for each in (feature, explain, write, unset, diff, slim) if each is not None]
     if len(asked) > 1:
-        raise CallError("Ask for one thing: a feature, --explain, --set, --unset or --diff.")
+        raise CallError("Ask for one thing: a feature, --explain, --set, --unset, --slim or --diff.")
     if diff is not None:
         _compare(*diff, json)
         return
     atlas = open_atlas(folder)
-    if write is not None or unset is not None:
+    if slim is not None:
+        _slim(atlas, slim)
+    elif write is not None or unset is not None:
         _own(atlas, write, unset)
     elif feature is not None or explain is not None:
         _show(atlas, feature or explain or "", json, model_options, whole=explain is not None, alike=alike)
@@ -112,13 +117,13 @@ def _build(
     options: ModelOptions,
     json: bool,
 ) -> None:
+    from micrographia.labels.beside import labels_to_write
     from micrographia.labels.build import build_labels
-    from micrographia.labels.store import LabelBook, labels_place
 
     dtype = options.dtype or atlas.manifest.plan.dtype
     scope = replace(options, dtype=dtype).open(basis or basis_of(atlas))
     with (
-        LabelBook.create(labels_place(atlas.folder)) as book,
+        labels_to_write(atlas) as book,
         told_to_stop_by_ctrl_c("layer") as stopped,
         progress() as report,
     ):
@@ -140,13 +145,14 @@ def _build(
 
 
 def _own(atlas: "Atlas", write: tuple[str, str] | None, unset: str | None) -> None:
-    from micrographia.labels.store import LabelBook, check_text, labels_place
+    from micrographia.labels.beside import labels_to_write
+    from micrographia.labels.store import check_text
 
     said = place_of(write[0] if write is not None else unset or "")
     atlas.feature(*said)
     text = None if write is None else check_text(write[1])
     where = f"{said[0]}/{said[1]}"
-    with LabelBook.create(labels_place(atlas.folder)) as book:
+    with labels_to_write(atlas) as book:
         if text is not None:
             book.say(*said, text)
             results().print(inert(f"{where}: {text}"))
@@ -156,9 +162,20 @@ def _own(atlas: "Atlas", write: tuple[str, str] | None, unset: str | None) -> No
             raise CallError(f"{where} has no label of yours.")
 
 
+def _slim(atlas: "Atlas", path: Path) -> None:
+    from micrographia.labels.beside import labels_beside
+
+    book = labels_beside(atlas)
+    if book is None:
+        raise CallError(f"{atlas.folder} has no labels yet. Make them: micrographia label")
+    with book:
+        book.slim(path)
+    results().print(inert(f"{path}: {path.stat().st_size / 1e6:.1f} MB"))
+
+
 def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool, alike: bool) -> None:
+    from micrographia.labels.beside import labels_beside
     from micrographia.labels.explain import explained
-    from micrographia.labels.store import labels_beside
 
     layer, index = place_of(said)
     atlas.feature(layer, index)
@@ -216,12 +233,14 @@ def _compare(before: Path, after: Path, json: bool) -> None:
 
 def _book(said: Path) -> "LabelBook":
     """The labels at a path: a file, or those of an atlas or of a basis with one in it."""
-    from micrographia.atlas.atlas import atlas_place
-    from micrographia.labels.store import LabelBook, labels_place
+    from micrographia.atlas.atlas import Atlas, atlas_place
+    from micrographia.labels.beside import labels_beside, labels_place
+    from micrographia.labels.store import LabelBook
 
-    if said.is_dir():
-        return LabelBook.open(labels_place(atlas_place(said) or said))
-    return LabelBook.open(said)
+    if not said.is_dir():
+        return LabelBook.open(said)
+    place = atlas_place(said) or said
+    return labels_beside(Atlas.open(place)) or LabelBook.open(labels_place(place))
 
 
 def _said(one: "Label | None") -> str:

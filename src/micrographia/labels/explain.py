@@ -22,6 +22,8 @@ def explained(label: Label, piece: Callable[[int], str]) -> Iterator[str]:
     yield from _output(evidence, piece)
     yield from _around(evidence, piece)
     yield from _windows(evidence)
+    if evidence == Evidence(density=evidence.density, withdrawn=evidence.withdrawn) and label.kind == "obscure":
+        yield f"What else was measured did not come along. To make it: micrographia label --layers {label.layer}"
     if label.provenance is not None:
         yield ""
         yield _made(label.provenance)

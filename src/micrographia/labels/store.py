@@ -9,20 +9,19 @@ import sqlite3
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast, final
 
 from pydantic import ValidationError
 
 from micrographia import store
-from micrographia.atlas.atlas import BESIDE, Atlas, built_place
-from micrographia.bases.named import shipped_folder
+from micrographia.atlas.atlas import Atlas
 from micrographia.errors import CacheError, CallError, WorkError
 from micrographia.ids import Layer
 from micrographia.labels.label import By, Evidence, Kind, Label, Provenance
 
-__all__ = ["LONGEST", "PATIENCE", "Control", "LabelBook", "check_text", "labels_beside", "labels_place"]
+__all__ = ["LONGEST", "PATIENCE", "Control", "LabelBook", "check_text"]
 
 LONGEST = 512
 """Characters of a label that a person writes; other tools take no more."""
@@ -62,23 +61,12 @@ _NAMES = (
     b'put","cosine":0.,"null":0.,"p":0.}],"withdrawn":"'
 )
 """What evidence is compressed with: to change it is to change the form of the file."""
+_FAILED = "Its name failed in unseen documents."
 _COLUMNS = "layer, feature, build, kind, text, why, score, low, high, shuffled, random, top_token, evidence"
 _NULLS = ("shuffled", "random", "top_token")
 _Row: TypeAlias = tuple[
     int, int, int, str, str | None, str, float | None, float | None, float | None, *tuple[float | None, ...]
 ]
-
-
-def labels_place(atlas: Path) -> Path:
-    """Where the labels of an atlas lie: `atlas.labels` beside `atlas`."""
-    return atlas.with_name(f"{atlas.name}.labels")
-
-
-def labels_beside(atlas: Atlas) -> "LabelBook | None":
-    """The labels of an atlas, if there are any: made here, or those that came along with the same transcoders."""
-    shipped = shipped_folder() if atlas.folder == built_place() else None
-    places = [labels_place(atlas.folder), *([] if shipped is None else [labels_place(shipped / BESIDE)])]
-    return next((LabelBook.open(place) for place in places if place.exists()), None)
 
 
 def check_text(text: str) -> str:
@@ -130,6 +118,12 @@ class LabelBook:
         if not place.is_file():
             raise CallError(f"There are no labels at {str(place)!r}. Make them: micrographia label")
         return _opened(place)
+
+    @staticmethod
+    def sealed(path: Path) -> "LabelBook":
+        """Open labels that nobody writes to, and write nothing beside them."""
+        with _understood(path):
+            return LabelBook(path, _sealed(path))
 
     @staticmethod
     def create(path: Path) -> "LabelBook":
@@ -201,6 +195,15 @@ class LabelBook:
         rows = self._ask("SELECT DISTINCT layer, build FROM labels ORDER BY 1", ())
         return {Layer(cast("int", layer)): self._provenance(cast("int", build)) for layer, build in rows}
 
+    def fits(self, atlas: Atlas) -> bool:
+        """Whether its labels were made, and of the transcoders that the atlas is of."""
+        made = {each.basis_fingerprint for each in self.provenances().values()}
+        return made == {atlas.manifest.plan.basis.fingerprint}
+
+    def own(self) -> list[tuple[int, int, str]]:
+        """What people said: layer, feature and text."""
+        return cast("list[tuple[int, int, str]]", self._ask("SELECT * FROM own ORDER BY layer, feature", ()))
+
     def controls(self) -> "Mapping[Layer, Control]":
         """How random directions fared in each layer."""
         rows = cast("list[tuple[int, int, int, int, int]]", self._ask("SELECT * FROM controls ORDER BY layer", ()))
@@ -226,6 +229,24 @@ class LabelBook:
                 connection.execute("INSERT INTO controls VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM builds WHERE id NOT IN (SELECT build FROM labels)")
 
+    def slim(self, path: Path) -> None:
+        """Write a smaller copy to a new file: of what has no name only its kind, how often it is active, and the name
+        that failed; and nothing of what people said."""
+        if path.exists():
+            raise CallError(f"{str(path)!r} is there already: choose another place, or take it away.")
+        partial = path.with_name(f"{path.name}.partial")
+        with store.writing(path, kind=WorkError, elsewhere="choose another place."):
+            partial.unlink(missing_ok=True)
+        with LabelBook.create(partial) as smaller:
+            controls, provenances = self.controls(), self.provenances()
+            for layer in self.layers:
+                labels = (_without_evidence(each) for each in self._made(layer))
+                smaller.write(layer, labels, provenances[layer], controls.get(layer))
+            smaller._connection.execute("DROP INDEX by_kind")
+            smaller._connection.execute("VACUUM")
+            smaller._connection.execute("PRAGMA journal_mode = DELETE")
+        partial.replace(path)
+
     def say(self, layer: int, index: int, text: str) -> None:
         """Put a person's own label above whatever rules say."""
         said = check_text(text)
@@ -239,6 +260,11 @@ class LabelBook:
             return gone.rowcount > 0
 
     # ------------------------------------------------------------ parts
+
+    def _made(self, layer: Layer) -> Iterator[Label]:
+        """The labels of a layer, whatever people said."""
+        for row in cast("list[_Row]", self._ask(f"SELECT {_COLUMNS} FROM labels WHERE layer = ?", (layer,))):
+            yield self._label(row, None)
 
     def _label(self, row: _Row, own: str | None) -> Label:
         layer, index, build, kind, text, why, score, low, high, *rest = row
@@ -299,6 +325,14 @@ def _persons(layer: Layer, index: int, text: str, below: Label | None) -> Label:
         evidence=below.evidence,
         provenance=below.provenance,
     )
+
+
+def _without_evidence(label: Label) -> Label:
+    """As it is if it has a name; else with little of what it rests on."""
+    if label.text is not None or label.evidence is None:
+        return label
+    rest = Evidence(density=label.evidence.density, withdrawn=label.evidence.withdrawn)
+    return replace(label, evidence=rest, why=label.why if label.evidence.withdrawn is None else _FAILED)
 
 
 def _row(label: Label, build: int) -> tuple[object, ...]:
@@ -363,8 +397,12 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.close()
         if "readonly" not in str(error) and "unable to open" not in str(error):
             raise
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        return _sealed(path)
     return connection
+
+
+def _sealed(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

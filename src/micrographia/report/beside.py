@@ -5,7 +5,7 @@ from pathlib import Path
 
 from micrographia.atlas.atlas import Atlas
 from micrographia.graph.graph import Graph
-from micrographia.labels.store import labels_beside
+from micrographia.labels.beside import labels_beside
 from micrographia.model.tokens import Tokenizer
 from micrographia.report.wire.features import features_of
 from micrographia.report.wire.labels import labels_of

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float64, Int64
 from micrographia.atlas.atlas import Atlas, LayerAtlas
 from micrographia.errors import CallError
 from micrographia.graph.graph import Graph
+from micrographia.labels.beside import labels_beside, labels_to_write
 from micrographia.labels.label import Label
-from micrographia.labels.store import LabelBook, labels_beside, labels_place
+from micrographia.labels.store import LabelBook
 from micrographia.model.tokens import Tokenizer
 from micrographia.report.wire.features import feature_document
 from micrographia.report.wire.labels import label_record, labels_of
@@ -61,7 +62,7 @@ class Features:
     def say(self, layer: int, index: int, text: str) -> LabelRecord | None:
         """Keep a person's own label, or take it back; what it is called now."""
         self.atlas.feature(layer, index)
-        with LabelBook.create(labels_place(self.atlas.folder)) as book:
+        with labels_to_write(self.atlas) as book:
             if text.strip():
                 book.say(layer, index, text)
             else:
