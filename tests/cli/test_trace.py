@@ -138,10 +138,11 @@ def test_tokens_that_would_steer_are_inert(call: Call, folder: Path, tmp_path: P
     shown = traced(call, hostile, "--html", str(out), prompt="[/red] <script> :eyes:").result()
     assert shown.splitlines()[0] == "[/red] <script> :eyes:"
     page_text = out.read_text()
-    ours = re.findall(r'<script(?: type="application/[a-z-]+" id="graph-[a-z]+")?>', page_text)
-    assert page_text.count("<script") == len(ours) == 4
     assert page_text.count("<script>") == 1
-    assert "&lt;script&gt;" in page_text
+    said, _, _ = page_text.partition("<script>")  # what comes then is the page's own program
+    ours = re.findall(r'<script type="application/[a-z-]+" id="graph-[a-z]+">', said)
+    assert said.count("<script") == len(ours) == 3
+    assert "&lt;script&gt;" in said
 
 
 # ---------------------------------------------------------------- files
