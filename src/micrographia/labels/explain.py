@@ -23,7 +23,7 @@ def explained(label: Label, piece: Callable[[int], str]) -> Iterator[str]:
     yield from _around(evidence, piece)
     yield from _windows(evidence)
     if evidence == Evidence(density=evidence.density, withdrawn=evidence.withdrawn) and label.kind == "obscure":
-        yield f"What else was measured did not come along. To make it: micrographia label --layers {label.layer}"
+        yield f"What else was measured did not come along. To measure anew: micrographia label --layers {label.layer}"
     if label.provenance is not None:
         yield ""
         yield _made(label.provenance)
