@@ -10,7 +10,7 @@ from rich.console import Console
 
 from micrographia.evidence.claims import claims_of
 from micrographia.evidence.evidence import Evidence, Measured
-from micrographia.graph.graph import Graph, Supernode
+from micrographia.graph.graph import Graph, NodeLabel, Supernode
 from micrographia.graph.nodes import Kind
 from micrographia.report.verdicts import verdicts
 from tests.graph.graphs import HOSTILE, full_graph, small_graph
@@ -76,6 +76,16 @@ def test_what_was_tested_and_is_not_in_the_tree_stands_below_it_what_is_confirme
 def test_it_fits_into_the_terminal(width: int) -> None:
     graph = small_graph(2, node_share=1.0)
     assert max(cell_len(line) for line in shown(graph, on(graph), width)) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_part_is_called_what_its_feature_is_called(width: int) -> None:
+    graph = replace(small_graph(0, node_share=1.0), supernodes=())
+    name = on(graph).claims[0].members[0]
+    label = NodeLabel("years [bold]", "input", 0.93, "rule", True)
+    lines = shown(replace(graph, labels={name: label}), on(graph), width, parts=100)
+    assert any(f"{name} “years [bold]” .93" in line for line in lines)
+    assert max(cell_len(line) for line in lines) <= width
 
 
 def test_a_group_is_one_line_and_what_does_not_fit_is_counted() -> None:

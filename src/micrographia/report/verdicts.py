@@ -75,7 +75,8 @@ def _rows(root: Branch, graph: Graph, found: _Found) -> Iterator[tuple[Text, ...
     for branch, prefix in walked(root):
         part = branch.part
         count = f" ×{len(part.members)}" if len(part.members) > 1 and part.kind != Kind.TARGET else ""
-        name = Text.assemble((prefix, "dim"), inert(part.name), (count, "dim"))
+        called = inert(f" {part.called}") if part.label is not None and part.label.text else ""
+        name = Text.assemble((prefix, "dim"), inert(part.name), (count + called, "dim"))
         share = "" if part.kind == Kind.TARGET else percent(part.share)
         tested = found.get(_claimed_of(part, graph))
         yield _mark(tested), Text(share), name, *_figures(tested)
