@@ -10,7 +10,20 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
-__all__ = ["Call", "Called", "command", "on_terminal", "spawn"]
+__all__ = ["CTRL_C_AFTER_TWO_BATCHES", "Call", "Called", "command", "on_terminal", "spawn"]
+
+CTRL_C_AFTER_TWO_BATCHES = """
+import os, signal
+import micrographia.evidence.testing as testing
+measure, done = testing.Experiment._measure, []
+def stop(self, *rest):
+    if len(done) == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+    measure(self, *rest)
+    done.append(1)
+testing.Experiment._measure = stop
+"""
+"""What a process runs first, to be interrupted while it tests claims: two batches of controls are measured then."""
 
 
 @dataclass(frozen=True)

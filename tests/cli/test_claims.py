@@ -12,7 +12,7 @@ from micrographia.cli.claims import Extent, claims
 from micrographia.cli.options import ModelOptions
 from micrographia.evidence.files import EVIDENCE
 from micrographia.microscope import Microscope
-from tests.cli.calling import Call, Called, on_terminal, spawn
+from tests.cli.calling import CTRL_C_AFTER_TWO_BATCHES, Call, Called, on_terminal, spawn
 from tests.graph.graphs import small_graph
 
 PROMPT = "t3 t14 t15 t9 t2 t60"
@@ -103,18 +103,7 @@ def test_another_target_needs_a_new_beginning(call: Call, folder: Path, scope: M
 
 def test_interrupted_it_keeps_what_it_measured(graph: Path, folder: Path) -> None:
     """Ctrl-C after the second batch of controls."""
-    code = (
-        "import os, signal\n"
-        "import micrographia.evidence.testing as testing\n"
-        "measure, done = testing.Experiment._measure, []\n"
-        "def stop(self, *rest):\n"
-        "    if len(done) == 2:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    measure(self, *rest)\n"
-        "    done.append(1)\n"
-        "testing.Experiment._measure = stop\n"
-    )
-    left = spawn("test", str(graph), "--model", str(folder), before=code)
+    left = spawn("test", str(graph), "--model", str(folder), before=CTRL_C_AFTER_TWO_BATCHES)
     assert (left.code, left.out, left.err) == (130, "", "error: interrupted.\n")
     kept = json.loads((graph / EVIDENCE).read_text())["measured"]
     answers = [one for one in kept.values() if one["kind"] == "answer"]

@@ -14,7 +14,7 @@ from micrographia.evidence.files import load_evidence
 from micrographia.graph.files import load_graph
 from micrographia.microscope import Microscope
 from micrographia.report.page import page
-from tests.cli.calling import Call, Called, on_terminal, spawn
+from tests.cli.calling import CTRL_C_AFTER_TWO_BATCHES, Call, Called, on_terminal, spawn
 
 PROMPT = "t3 t14 t15 t9 t2 t60"
 SOME = ("--nodes", "40")
@@ -239,20 +239,9 @@ def test_its_claims_are_tested_where_that_is_asked_for_and_kept_beside_the_graph
 
 def test_what_was_measured_is_kept_when_the_test_after_a_trace_is_interrupted(folder: Path, tmp_path: Path) -> None:
     """Ctrl-C after two batches of controls: graph and evidence are there, and `test` goes on from them."""
-    code = (
-        "import os, signal\n"
-        "import micrographia.evidence.testing as testing\n"
-        "measure, done = testing.Experiment._measure, []\n"
-        "def stop(self, *rest):\n"
-        "    if len(done) == 2:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    measure(self, *rest)\n"
-        "    done.append(1)\n"
-        "testing.Experiment._measure = stop\n"
-    )
     out = tmp_path / "graph"
     options = ("--model", str(folder), "--basis", "neurons", *SOME, "--test", "--out", str(out))
-    left = spawn("trace", PROMPT, *options, before=code)
+    left = spawn("trace", PROMPT, *options, before=CTRL_C_AFTER_TWO_BATCHES)
     assert (left.code, left.out, left.err) == (130, "", "error: interrupted.\n")
     kept = load_evidence(load_graph(out), out)
     assert 20 <= sum(len(one.measured.controls) for one in kept.tried) <= 40
