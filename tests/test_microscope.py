@@ -8,6 +8,8 @@ import torch
 import micrographia as mg
 from micrographia.bases.neurons import Neurons
 from micrographia.errors import CallError, PromptError
+from micrographia.labels.halves import Halves
+from micrographia.labels.windows import embedder_named, strongest_places, window_scores
 from micrographia.model.direct import direct_attribution, head_tops
 from micrographia.model.frozen import freeze
 from micrographia.model.heads import score_heads
@@ -178,3 +180,14 @@ def test_the_claims_of_a_graph_are_tested_and_kept_where_a_folder_is_named(
     assert (again.measured, again.seed) == (kept.measured, 0), "nothing was left to do"
     with pytest.raises(CallError, match=r"evidence on target\.0, not on target\.1"):
         scope.test(graph, target="target.1", folder=tmp_path / "graph")
+
+
+def test_texts_around_a_shipped_features_places_are_compared(smollm2: mg.Microscope, scope: mg.Microscope) -> None:
+    assert smollm2.atlas is not None
+    places, halves = strongest_places(smollm2.atlas.feature(3, 5)), Halves(smollm2.atlas.text, 0)
+    found = smollm2.alike(3, 5, "minilm")
+    assert found == window_scores(places, halves, embedder_named("minilm", smollm2.model))
+    assert found[0].p == pytest.approx(1 / 201)
+    assert found[0].cosine > found[0].null
+    with pytest.raises(CallError, match=r"No atlas lies beside neurons.*micrographia atlas build"):
+        scope.alike(0, 0)

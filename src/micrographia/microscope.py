@@ -34,8 +34,10 @@ from micrographia.graph.trace import Trace
 from micrographia.graph.tracing import DEFAULT_NODES, DEFAULT_SHARE, trace
 from micrographia.ids import TokenId
 from micrographia.labels.beside import labels_beside
+from micrographia.labels.label import Window
 from micrographia.labels.naming import named
 from micrographia.labels.store import LabelBook
+from micrographia.labels.windows import Embedder, EmbedderName, alike
 from micrographia.model.direct import Direct, HeadTops, direct_attribution, head_tops
 from micrographia.model.frozen import Frozen, freeze
 from micrographia.model.heads import HeadScores, score_heads
@@ -88,6 +90,18 @@ class Microscope:
         if self._labels is None and self.atlas is not None:
             self._labels = labels_beside(self.atlas)
         return self._labels
+
+    def alike(
+        self, layer: int, index: int, embedder: EmbedderName | Embedder = "model", *, seed: int = 0
+    ) -> tuple[Window, ...]:
+        """How alike the texts around a feature's strongest places are, before, behind and on both sides, each beside
+        random places: by the model's own states, by "minilm", or by an embedder of your own."""
+        if self.atlas is None:
+            raise CallError(
+                f"No atlas lies beside {self.chosen.name}: it is not known where features are active. "
+                "Build one: micrographia atlas build"
+            )
+        return alike(self.model, self.atlas, layer, index, embedder, seed=seed)
 
     def token(self, token: str | int) -> TokenId:
         """The id of a token; text must be exactly one token, its leading space included."""

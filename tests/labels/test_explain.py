@@ -20,7 +20,7 @@ WHOLE = Evidence(
     strong=True,
     held=held(),
     edits=Edits(n=4, named=0.1, other=0.9),
-    windows=(Window(name="input", cosine=0.5, null=0.3, p=0.005),),
+    windows=(Window(name="input", embedder="MiniLM", n=10, cosine=0.5, null=0.3, p=0.005),),
     withdrawn="another name",
 )  # fmt: skip
 
@@ -44,7 +44,8 @@ def test_all_evidence_is_said() -> None:
         "Promotes: t5 t6",
         "by -0.400 when it is taken out, by +0.300 when it is doubled (1 place)",
         "1 before         t7 at 50%, 0.10% of all (p 0.0005; 2.0 bits)",
-        "0.50; 19 in 20 sets of random places are below 0.30",
+        "by all-MiniLM-L6-v2",
+        "0.50; 19 in 20 sets of 10 random places are below 0.30",
         "Withdrawn: another name",
         "Made with rules, version 1",
     ):

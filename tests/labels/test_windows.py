@@ -6,7 +6,8 @@ import pytest
 from micrographia.atlas.atlas import Atlas
 from micrographia.errors import CallError
 from micrographia.labels.halves import Halves
-from micrographia.labels.windows import WINDOWS, Embedder, ModelStates, window_scores
+from micrographia.labels.minilm import MiniLM
+from micrographia.labels.windows import WINDOWS, Embedder, ModelStates, embedder_named, strongest_places, window_scores
 from micrographia.model.model import Model
 
 
@@ -43,3 +44,22 @@ def test_the_models_own_states_embed_texts_of_any_length(llama: Model) -> None:
 def test_too_few_documents_say_nothing(atlas: Atlas) -> None:
     with pytest.raises(CallError, match="in 1 documents, and 5 are needed"):
         window_scores(np.array([20]), Halves(atlas.text, 0), Counts())
+
+
+def test_an_embedder_goes_by_its_name_and_no_other(llama: Model, atlas: Atlas) -> None:
+    assert isinstance(embedder_named("model", llama), ModelStates)
+    assert isinstance(embedder_named("minilm", llama), MiniLM)
+    with pytest.raises(CallError, match=r"no embedder 'bert'\. Write 'model' or 'minilm'"):
+        embedder_named("bert", llama)
+
+
+def test_the_strongest_places_go_on_in_the_random_sample_and_equal_contexts_count_once(atlas: Atlas) -> None:
+    for index in range(atlas.n_features(0)):
+        feature = atlas.feature(0, index)
+        places, kept = strongest_places(feature).tolist(), feature.strongest.place.tolist()
+        assert places[: len(kept)] == kept
+        rest = dict(zip(feature.sample.place.tolist(), feature.sample.activation.tolist(), strict=True))
+        assert [rest[place] for place in places[len(kept) :]] == sorted(map(rest.get, places[len(kept) :]))[::-1]
+        seen = [feature.sample.text.tokens(place, 7, 0)[0] for place in places]
+        assert len(set(seen)) == len(seen)
+        assert set(seen) == {feature.sample.text.tokens(place, 7, 0)[0] for place in [*kept, *rest]}

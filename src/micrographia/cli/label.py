@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from micrographia.labels.difference import Difference
     from micrographia.labels.label import Label
     from micrographia.labels.store import LabelBook
+    from micrographia.labels.windows import EmbedderName
 
 __all__ = ["LabelChoices", "label"]
 
@@ -63,6 +64,13 @@ def label(
     alike: Annotated[
         bool, Parameter(help="With --explain: how alike the texts around its places are, too.", negative="")
     ] = False,
+    embedder: Annotated[
+        Literal["model", "minilm"] | None,
+        Parameter(
+            help="The same, by this embedder: the model's own states, or all-MiniLM-L6-v2, a package of its own. "
+            "Default: model."
+        ),
+    ] = None,
     diff: Annotated[
         tuple[Path, Path] | None, Parameter(negative="", help="Compare two files of labels, or two atlases'.")
     ] = None,
@@ -89,12 +97,16 @@ def label(
         micrographia label
         micrographia label 12/345
         micrographia label --explain 12/345
+        micrographia label --explain 12/345 --embedder minilm
         micrographia label --set 12/345 "units of time"
         micrographia label --diff old/atlas new/atlas
     """
     asked = [each for each in (feature, explain, write, unset, diff, slim) if each is not None]
     if len(asked) > 1:
         raise CallError("Ask for one thing: a feature, --explain, --set, --unset, --slim or --diff.")
+    by = embedder or ("model" if alike else None)
+    if by is not None and explain is None:
+        raise CallError("--alike and --embedder go with --explain: write micrographia label --explain LAYER/FEATURE …")
     if diff is not None:
         _compare(*diff, json)
         return
@@ -104,7 +116,7 @@ def label(
     elif write is not None or unset is not None:
         _own(atlas, write, unset)
     elif feature is not None or explain is not None:
-        _show(atlas, feature or explain or "", json, model_options, whole=explain is not None, alike=alike)
+        _show(atlas, feature or explain or "", json, model_options, whole=explain is not None, by=by)
     else:
         _build(atlas, basis, layers, choices, model_options, json)
 
@@ -173,7 +185,9 @@ def _slim(atlas: "Atlas", path: Path) -> None:
     results().print(inert(f"{path}: {path.stat().st_size / 1e6:.1f} MB"))
 
 
-def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool, alike: bool) -> None:
+def _show(
+    atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole: bool, by: "EmbedderName | None"
+) -> None:
     from micrographia.labels.beside import labels_beside
     from micrographia.labels.explain import explained
 
@@ -185,8 +199,8 @@ def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole
         raise CallError(
             f"{layer}/{index} has no label yet. Make those of its layer: micrographia label --layers {layer}"
         )
-    if alike:
-        found = _with_windows(found, atlas, options)
+    if by is not None:
+        found = _with_windows(found, atlas, options, by)
     if json:
         print_json(_content(found))
         return
@@ -196,18 +210,15 @@ def _show(atlas: "Atlas", said: str, json: bool, options: ModelOptions, *, whole
         console.print(inert(line))
 
 
-def _with_windows(found: "Label", atlas: "Atlas", options: ModelOptions) -> "Label":
+def _with_windows(found: "Label", atlas: "Atlas", options: ModelOptions, by: "EmbedderName") -> "Label":
     """The same label, with the scores of the texts around its strongest places."""
-    from micrographia.labels.halves import Halves
-    from micrographia.labels.windows import ModelStates, window_scores
+    from micrographia.labels.label import Evidence
+    from micrographia.labels.windows import alike
 
     model = options.open("neurons").model
-    atlas.check_tokenizer(model.tokenizer)
-    places = atlas.feature(found.layer, found.index).strongest.place
-    scores = window_scores(places, Halves(atlas.text, 0), ModelStates(model))
-    if found.evidence is None:
-        return found
-    return replace(found, evidence=found.evidence.model_copy(update={"windows": scores}))
+    scores = alike(model, atlas, found.layer, found.index, by)
+    evidence = found.evidence or Evidence(density=atlas.feature(found.layer, found.index).density)
+    return replace(found, evidence=evidence.model_copy(update={"windows": scores}))
 
 
 def _compare(before: Path, after: Path, json: bool) -> None:

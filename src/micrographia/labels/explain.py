@@ -7,6 +7,8 @@ from micrographia.labels.rules import Near, parse_rule
 
 __all__ = ["explained"]
 
+_EMBEDDERS = {"ModelStates": "the model's own states", "MiniLM": "all-MiniLM-L6-v2"}
+
 
 def explained(label: Label, piece: Callable[[int], str]) -> Iterator[str]:
     """Lines about one feature; `piece` shows a token."""
@@ -22,7 +24,8 @@ def explained(label: Label, piece: Callable[[int], str]) -> Iterator[str]:
     yield from _output(evidence, piece)
     yield from _around(evidence, piece)
     yield from _windows(evidence)
-    if evidence == Evidence(density=evidence.density, withdrawn=evidence.withdrawn) and label.kind == "obscure":
+    bare = Evidence(density=evidence.density, withdrawn=evidence.withdrawn, windows=evidence.windows)
+    if evidence == bare and label.kind == "obscure":
         yield f"What else was measured did not come along. To measure anew: micrographia label --layers {label.layer}"
     if label.provenance is not None:
         yield ""
@@ -104,9 +107,11 @@ def _around(evidence: Evidence, piece: Callable[[int], str]) -> Iterator[str]:
 def _windows(evidence: Evidence) -> Iterator[str]:
     if not evidence.windows:
         return
-    yield "How alike the texts around its strongest places are (mean cosine of their embeddings):"
+    embedder = evidence.windows[0].embedder
+    by = _EMBEDDERS.get(embedder, embedder)
+    yield f"How alike the texts around its strongest places are (mean cosine of their embeddings by {by}):"
     for each in evidence.windows:
-        null = f"19 in 20 sets of random places are below {_short(each.null)}"
+        null = f"19 in 20 sets of {each.n} random places are below {_short(each.null)}"
         yield f"  {each.name:<17}{_short(each.cosine)}; {null} (p {_p(each.p)})"
 
 

@@ -129,6 +129,10 @@ class Window(_Record):
     """How alike the texts around a feature's strongest places are: the mean cosine of their embeddings."""
 
     name: str
+    embedder: str
+    """What turned the texts into vectors: the name of its class."""
+    n: int
+    """Texts, each of another document."""
     cosine: float
     null: float
     """The 95th percentile of as many random places."""

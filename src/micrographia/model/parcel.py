@@ -36,9 +36,7 @@ class Parcel:
         path = folder / name
         if not path.is_file():
             there = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-            raise ModelFileError(
-                f"{path} is missing; the package holds {there}. Install it again: {self._reinstall()}"
-            )
+            raise ModelFileError(f"{path} is missing; the package holds {there}. Install it again: {self._reinstall()}")
         return path
 
     def checked(self, name: str, sha256: str, progress: Progress = silent) -> Path:
