@@ -1,11 +1,13 @@
 """Labels survive a file, other processes, rebuilds, and whatever people write."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -159,3 +161,31 @@ def test_where_nothing_can_be_written_labels_can_be_read(book: LabelBook, monkey
         assert closed.label(0, 3) is not None
         with pytest.raises(WorkError, match="Cannot write"):
             closed.say(0, 3, "words")
+
+
+@pytest.mark.parametrize(
+    ("free", "said"), [(0, "the disk is full"), (1 << 40, "Look after the disk")], ids=["no room", "room"]
+)
+def test_a_disk_that_takes_no_more_is_no_reason_to_delete_labels(
+    book: LabelBook, monkeypatch: pytest.MonkeyPatch, free: int, said: str
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(WorkError, match=said), store._understood(book.path):
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_where_the_disk_is_full_labels_can_be_read(book: LabelBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, *more):
+            if "journal_mode" in sql:
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, *more)
+
+    book.close()
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **more: connect(path, factory=Full, **more))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with LabelBook.open(book.path) as full:
+        assert full.label(0, 3) is not None
+        with pytest.raises(WorkError, match="the disk is full"):
+            full.say(0, 3, "words")

@@ -5,6 +5,7 @@ people write lies in a table of its own, which no build touches; where it says s
 """
 
 import json
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ LONGEST = 512
 """Characters of a label that a person writes; other tools take no more."""
 PATIENCE = 10.0
 """Seconds that a call waits for another process that is writing."""
+_ROOM = 1 << 20
+"""Bytes without which a disk is full: SQLite needs some to begin."""
 
 _MIGRATIONS = (
     """
@@ -398,7 +401,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.OperationalError as error:
         connection.close()
-        if "readonly" not in str(error) and "unable to open" not in str(error):
+        if not any(said in str(error) for said in ("readonly", "unable to open", "disk I/O")):
             raise
         return _sealed(path)
     return connection
@@ -432,10 +435,15 @@ def _understood(path: Path) -> Generator[None]:
         said = str(error)
         if "locked" in said or "busy" in said:
             raise WorkError(f"Another process is writing to {path}: try again when it is done.") from error
-        if "full" in said:
+        failing = "readonly" in said or "disk I/O" in said
+        if "full" in said or (failing and shutil.disk_usage(path.parent).free < _ROOM):
             raise WorkError(f"Cannot write {path}: the disk is full. Make room, and give the same command.") from error
         if "readonly" in said or "unable to open" in said:
             raise WorkError(f"Cannot write {path}: {said}. Copy the atlas to a folder of your own.") from error
+        if failing:
+            raise WorkError(
+                f"Cannot read or write {path}: {said}. Look after the disk, and give the same command."
+            ) from error
         raise CacheError(f"{path} cannot be read: {said}. {store.removal_line(path)}") from error
     except sqlite3.DatabaseError as error:
         raise CacheError(f"{path} is not a file of labels, or is damaged: {error}.") from error
