@@ -68,10 +68,14 @@ def test_a_slim_copy_keeps_names_whole_and_of_the_rest_the_kind(own: LabelBook, 
         own.slim(tmp_path / "slim")
 
 
-def test_labels_that_come_along_are_read_and_left_as_they_are(shipped: Atlas) -> None:
+@pytest.mark.parametrize("way", ["whole", "from here"])
+def test_labels_that_come_along_are_read_and_left_as_they_are(
+    shipped: Atlas, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = labels_place(shipped.folder)
     before = place.read_bytes()
-    with labels_beside(shipped) as book:
+    monkeypatch.chdir(place.parent)
+    with labels_beside(shipped if way == "whole" else Atlas.open(BESIDE)) as book:
         assert book.label(0, 3).text == "␣years"
         with pytest.raises(WorkError, match="readonly"):
             book.say(0, 3, "mine")

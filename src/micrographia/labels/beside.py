@@ -62,7 +62,7 @@ def labels_to_write(atlas: Atlas) -> "LabelBook":
 def _places(atlas: Atlas) -> tuple[Path | None, Path]:
     """Where labels lie that came along, if some did with this atlas's transcoders, and where those of one's own lie."""
     shipped, built = shipped_folder(), built_place()
-    if shipped is None or atlas.folder not in (built, shipped / BESIDE):
+    if shipped is None or atlas.folder.resolve() not in (built.resolve(), (shipped / BESIDE).resolve()):
         return None, labels_place(atlas.folder)
     came = labels_place(shipped / BESIDE)
     return came if came.exists() else None, labels_place(built)
