@@ -47,6 +47,7 @@ def test_a_healthy_machine_is_told_so(call: Call) -> None:
     assert not any("✗" in line for line in lines)
     shown = {line.split()[1]: line for line in lines if line.startswith("  ✓")}
     assert torch.__version__ in shown["torch"]
+    assert "all-MiniLM-L6-v2" in shown["embedder"]
     assert "relative error" in shown["forward"]
     assert "answers ␣French with 0.96" in lines[-1]
     assert "bfloat16 pays off" in "".join(lines)

