@@ -1,5 +1,6 @@
 """What tests said stands wherever the thing that was tested stands: at nodes, edges, groups, in the books."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,25 @@ def test_the_strip_and_the_books_count_every_claim(
     assert counted == [list(evidence.counted(kind).values()) for kind in kinds]
     page.page.evaluate((modules / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
     assert page.ask(AXE) == []
+
+
+def test_what_was_measured_without_a_verdict_is_undecided_and_the_rest_untested(
+    sheet: Open, graph: Graph, evidence: Evidence
+) -> None:
+    left, undecided = (edge_of(evidence.of("paths")[k].claim) for k in (1, 0))
+    measured = {
+        one.claim.key: replace(one.measured, controls=one.measured.controls[:2])
+        for one in evidence.inside
+        if one.measured is not None and edge_of(one.claim) != left
+    }
+    page = sheet(graph, evidence=replace(evidence, measured=measured))
+    for (source, target), word in ((undecided, "undecided"), (left, "untested")):
+        page.click(source)
+        page.away()
+        if not page.page.locator(".inside[open]").count():
+            page.page.locator(".inside summary").click()
+        said = page.page.locator(".inside .claim", has_text=target).filter(has_text="all paths")
+        assert said.locator("strong").first.inner_text() == f"· {word}"
 
 
 def test_a_node_lists_claims_about_the_inside(sheet: Open, graph: Graph, evidence: Evidence, modules: Path) -> None:

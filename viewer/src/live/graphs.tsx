@@ -101,7 +101,7 @@ export function Verdicts(counts: { confirmed: number; refuted: number; untested:
   return (
     <span class="verdicts">
       <span class="v-confirmed">✓ {grouped(counts.confirmed)} confirmed</span> <span class="v-refuted">✗ {grouped(counts.refuted)} refuted</span>{" "}
-      <span class="dim">· {grouped(counts.untested)} untested</span>
+      <span class="dim">· {grouped(counts.untested)} not decided</span>
     </span>
   );
 }

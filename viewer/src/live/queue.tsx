@@ -5,7 +5,7 @@ import type { LiveSource } from "../sources/live";
 import { forgotten } from "../sources/live";
 import { selectAll } from "../state/actions";
 import { graph, source } from "../state/session";
-import { ABOUT, claimsOf, counted, keyOf, KINDS, measuredOf, nameOf, spreadOf, type Tested, UNITS } from "../ui/claims";
+import { ABOUT, claimsOf, counted, keyOf, KINDS, measuredOf, nameOf, said, spreadOf, type Tested, UNITS } from "../ui/claims";
 import { openDialog } from "../ui/dialog";
 import type { EvidenceDocument } from "../wire";
 import { inert, joined, short, signed, significant } from "../words";
@@ -115,8 +115,7 @@ function Table({ title, words, claims }: { title: string; words: string; claims:
                   </button>
                 </th>
                 <td class={`v-${one.verdict}`} title={inert(one.why)}>
-                  <span aria-hidden="true">{MARKS[one.verdict]}</span> {one.verdict}
-                  {one.verdict === "untested" && one.effect !== null && " so far"}
+                  <span aria-hidden="true">{MARKS[one.verdict]}</span> {said(one)}
                 </td>
                 <td>{signed(one.predicted)}</td>
                 <td>{measuredOf(one)}</td>

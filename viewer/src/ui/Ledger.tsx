@@ -133,7 +133,7 @@ function Verdicts({ known }: { known: EvidenceDocument }) {
           <th scope="col">claims</th>
           <th scope="col">confirmed</th>
           <th scope="col">refuted</th>
-          <th scope="col">untested</th>
+          <th scope="col">not decided</th>
           <th scope="col">what they say</th>
         </tr>
       </thead>

@@ -51,6 +51,11 @@ export function keyOf(claim: Tested): string {
   return "to" in claim ? `${claim.name} → ${claim.to} (${claim.kind})` : claim.name;
 }
 
+/** The verdict in a word: what was measured and not decided is not untested. */
+export function said(claim: Tested): string {
+  return claim.verdict === "untested" && claim.effect !== null ? "undecided" : claim.verdict;
+}
+
 export function measuredOf(claim: Tested): string {
   return claim.effect === null ? "" : signed(claim.effect);
 }
@@ -63,7 +68,7 @@ export function spreadOf(claim: Tested): string {
 /** All of it in one sentence. */
 export function sentence(claim: LinkRecord): string {
   const what = claim.effect === null ? "not measured yet" : `measured ${measuredOf(claim)}, ${joined(claim.n_controls, "control")} ${spreadOf(claim)}`;
-  return inert(`${ABOUT[claim.kind]}: ${claim.verdict}. Predicted ${signed(claim.predicted)}, ${what}: ${claim.why}.`);
+  return inert(`${ABOUT[claim.kind]}: ${said(claim)}. Predicted ${signed(claim.predicted)}, ${what}: ${claim.why}.`);
 }
 
 export function Figures({ claim, words }: { claim: Tested; words: string }) {
@@ -96,7 +101,7 @@ export function Claim({ claim, words, children }: { claim: Tested; words: string
   return (
     <div class={`claim v-${claim.verdict}`}>
       <strong>
-        <span aria-hidden="true">{MARKS[claim.verdict]}</span> {claim.verdict}
+        <span aria-hidden="true">{MARKS[claim.verdict]}</span> {said(claim)}
       </strong>
       {children}: {inert(claim.why)}.
       <Figures claim={claim} words={words} />

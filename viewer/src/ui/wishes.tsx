@@ -34,7 +34,7 @@ function Help() {
         <li>
           <span class="is-plus">blue, unbroken</span> adds, <span class="is-minus">orange, dashed</span> takes away; as wide as its share of what its target gets
         </li>
-        <li>✓ confirmed, ✗ refuted by a test on the real model beside controls, · untested</li>
+        <li>✓ confirmed, ✗ refuted by a test on the real model beside controls, · not decided, or not tested</li>
         <li>“says …” is what a feature promotes, where it has no label</li>
         <li>+n is a full cell: click to fan it out. Double-click shows the whole graph, the wheel comes closer, drag moves.</li>
         <li>In the graph: arrow keys walk, Enter chooses, Shift and Enter adds, Shift and arrows move the picture. Esc goes back.</li>
