@@ -19,6 +19,7 @@ from micrographia.bases.training.codes import places_of
 from micrographia.bases.transcoder import Encoder
 from micrographia.errors import WorkError
 from micrographia.ids import Layer
+from micrographia.model.products import linear
 from micrographia.model.site import Point, Site
 
 __all__ = ["NEURON_SHARE", "EncoderWatch", "NeuronWatch", "Span", "Watch", "neuron_bound"]
@@ -72,7 +73,7 @@ class EncoderWatch:
                 least = torch.full_like(e.bias, max(threshold, 0.0))
             case _:
                 least = torch.zeros_like(e.bias)
-        return torch.addmm(e.bias, x, e.weight.T), least
+        return linear(x, e.weight, e.bias), least
 
 
 @final

@@ -18,6 +18,7 @@ from micrographia.bases.basis import Decomposition, LayerFeatures, ReadTerm, Wri
 from micrographia.errors import ModelFileError
 from micrographia.ids import Layer
 from micrographia.model.frozen import Frozen
+from micrographia.model.products import linear
 
 __all__ = ["CrossLayer", "Encoder", "PerLayer", "TranscoderLayer"]
 
@@ -48,7 +49,7 @@ class Encoder:
         return self.weight.shape[0]
 
     def __call__(self, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row feature"]:
-        return activated(self.rule, torch.addmm(self.bias, x, self.weight.T))
+        return activated(self.rule, linear(x, self.weight, self.bias))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

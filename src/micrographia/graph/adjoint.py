@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
-from micrographia.graph.products import multiply
 from micrographia.graph.writers import Layout, Writers, layout_of, writers_of
 from micrographia.model.frozen import Frozen
+from micrographia.model.products import multiply
 from micrographia.model.weights import NormWeights
 
 __all__ = ["Adjoint", "Block", "Rooms", "adjoint_of", "behind_norm", "constant_of"]
@@ -83,7 +83,7 @@ class Block:
         if self.skip is None or self.skip_scale is None:
             return None
         read = room[: state.numel()].view(-1, state.shape[-1])
-        torch.mm(state.view(read.shape), self.skip, out=read)
+        multiply(state.view(read.shape), self.skip, read)
         return read.view(state.shape).mul_(self.skip_scale[: len(state)])
 
 

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from micrographia.graph.adjoint import Adjoint, Block
-from micrographia.graph.products import ROUNDED
 from micrographia.graph.rowbook import Entry, RowBook
+from micrographia.model.products import ROUNDED
 
 __all__ = ["Readings", "Sweeper", "split"]
 
@@ -117,16 +117,6 @@ class Sweeper:
             _Descent(self, _State(self.room, readings.of_rows(rows), a), book, entry, mine).run()
             first = mine.stop
         return entry
-
-    def trial(self) -> Tensor:
-        """One layer's attention, carried for as many rows as a block usually has: what most of the time goes into."""
-        a = self.adjoint
-        n_rows = max(1, self.block_size // (4 * a.n_positions))
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.randn(a.n_positions, n_rows, a.embed.shape[1], generator=generator)
-        state = drawn.to(a.embed)
-        a.blocks[-1].carry(state, a.blocks[-1].attend(state, self.room))
-        return state
 
     def read_tokens(self, entry: Entry, rows: slice, *read: tuple[Tensor, Tensor]) -> None:
         """Add, for some rows, the products of readings with what each token wrote."""

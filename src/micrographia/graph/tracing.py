@@ -17,7 +17,6 @@ from micrographia.errors import CallError, WorkError
 from micrographia.graph.adjoint import adjoint_of
 from micrographia.graph.budget import Budget
 from micrographia.graph.facts import Clock, facts_of
-from micrographia.graph.products import fast_products
 from micrographia.graph.select import Everything, PeerRanking, Reaching, Selection
 from micrographia.graph.sweep import Sweeper
 from micrographia.graph.targets import Continuation, Target, TargetRow, difference, following, resolve
@@ -134,10 +133,8 @@ def _begun(
     limit: int | None = None,
 ) -> Work:
     """Work whose features are chosen and whose rows are computed."""
-    sweeper = Sweeper(adjoint_of(found, number))
-    work = Work(found, targets, rule, sweeper, kept=kept, limit=limit)
-    with fast_products(sweeper.trial, f"{number} {found.frozen.anatomy}"):
-        choose(work)
+    work = Work(found, targets, rule, Sweeper(adjoint_of(found, number)), kept=kept, limit=limit)
+    choose(work)
     return work
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.ids import Layer
+from micrographia.model.products import ROUNDED, multiply
 
 __all__ = ["DenseWriters", "Layout", "Room", "Run", "SparseWriters", "Writers", "layout_of", "writers_of"]
 
@@ -103,6 +104,9 @@ class SparseWriters:
                 columns = there[:, run.start : run.start + count * run.each]
                 out = columns.view(n_rows, count, run.each).transpose(0, 1)
                 now, written = state[run.first : run.first + count], vectors[:count].transpose(1, 2)
+                if now.dtype == torch.bfloat16 and now.device.type == "cpu":
+                    # In bfloat16 a program would be compiled for each of these many shapes, which takes far longer.
+                    now, written = now.float(), written.float()
                 if out.dtype == now.dtype:
                     torch.baddbmm(out, now, written, beta=int(not once), out=out)
                 else:
@@ -122,7 +126,10 @@ class DenseWriters:
 
     def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> Float[Tensor, " row"] | None:
         n_positions, n_rows, d_model = state.shape
-        read = (state.view(-1, d_model) @ self.vectors.T).view(n_positions, n_rows, -1)
+        count = n_positions * n_rows
+        read = state.new_empty(-(-count // ROUNDED) * ROUNDED, len(self.vectors))[:count]
+        multiply(state.view(-1, d_model), self.vectors.T, read)
+        read = read.view(n_positions, n_rows, -1)
         there = room(self.layer)[:, : n_positions * read.shape[-1]].view(n_rows, n_positions, -1)
         torch.mul(read, self.activation[:n_positions, None], out=there.transpose(0, 1))
         if self.constant is None:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import cast
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from micrographia.model.products import linear
 
 __all__ = ["AttentionWeights", "BlockWeights", "Linear", "MlpWeights", "NormWeights", "Weights", "tensors_of"]
 
@@ -19,7 +20,7 @@ class Linear:
     bias: Float[Tensor, " out"] | None = None
 
     def __call__(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
-        return F.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
