@@ -18,7 +18,7 @@ from torch import Tensor
 
 __all__ = ["ROUNDED", "linear", "multiply", "onednn_wins"]
 
-ROUNDED = 64
+ROUNDED = 32
 """Rows of a large product are rounded up to a multiple of this, where that keeps shapes few."""
 _LARGE = 1 << 21
 """Multiplications from which on a product is large."""
