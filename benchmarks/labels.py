@@ -3,11 +3,10 @@
     python -m benchmarks.labels --corpus CORPUS [--only planted known shipped] [--out labels.json] [--figure kinds.svg]
 
 **planted**: neurons that were put into a model of one block, for several seeds: which kind each role is called, how
-many of the names are wrong, and how many random directions get one. **known**: in a real model, features that read a
-token's embedding at the first layer (true inputs), that read and write a token's row of the unembedding near the end
-(true outputs), and that read and write at random (true obscure). **shipped**: the labels of the transcoders that come
-along, by kind and layer, with their figures in unseen documents beside their nulls, and whether early layers are about
-the input, middle ones about both sides, and late ones about the output; intervals are over features drawn anew.
+many of the names are wrong, and how many random directions get one. **known**: in a real model, among its transcoders'
+features, ones of which it is known what they are (`benchmarks.known`). **shipped**: the labels of the transcoders that
+come along, by kind and layer, with their figures in unseen documents beside their nulls, and whether early layers are
+about the input, middle ones about both sides, and late ones about the output; intervals are over features drawn anew.
 """
 
 import argparse
@@ -20,26 +19,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.known import known
 from micrographia.atlas.atlas import Atlas, built_place
 from micrographia.atlas.build import build_atlas
 from micrographia.atlas.plan import AtlasConfig
-from micrographia.bases.activation import JumpRelu
-from micrographia.bases.transcoder import Encoder, PerLayer, TranscoderLayer
 from micrographia.calibration.planted import EXPECTED, ROLES, WINDOW, Slide
 from micrographia.corpus.corpus import Corpus
 from micrographia.ids import Layer
 from micrographia.labels.beside import labels_place
 from micrographia.labels.build import LabelConfig, build_labels
-from micrographia.labels.label import KINDS, Label
+from micrographia.labels.label import KINDS, Held, Label
+from micrographia.labels.rules import At, parse_rule
 from micrographia.labels.store import LabelBook
-from micrographia.model.load import load_model
-from micrographia.model.model import Model
-from micrographia.model.site import Point, Site
 
 SEEDS = 5
 EACH = 20
-KNOWN = 40
-DENSITY = 0.003
 PLANTED = LabelConfig(fit=12_000, held=24_000, windows=300)
 REDRAWN = 1000
 
@@ -84,32 +78,10 @@ def planted() -> dict[str, object]:
     }
 
 
-def known(corpus: Corpus, tokens: int) -> dict[str, object]:
-    """Embedding rows, unembedding rows and random directions of a real model."""
-    model = load_model(dtype="bfloat16", device="cpu")
-    late = Layer(model.anatomy.n_layers - 2)
-    chosen = _common_words(model, corpus)
+def known_anew(corpus: Corpus, tokens: int) -> dict[str, object]:
+    """Known features of a real model, over an atlas of their own."""
     with tempfile.TemporaryDirectory() as place:
-        basis = _known_basis(model, corpus, chosen, late)
-        build_atlas(model, basis, corpus, Path(place) / "atlas", config=AtlasConfig(tokens=tokens))
-        with LabelBook.create(Path(place) / "atlas.labels") as book:
-            build_labels(model, basis, Atlas.open(Path(place) / "atlas"), book)
-            early, end = book.labels(0), book.labels(late)
-
-    def kinds(labels: list[Label]) -> dict[str, int]:
-        return dict(Counter(str(label.kind) for label in labels))
-
-    return {
-        "tokens": [model.tokenizer.piece(token) for token in chosen],
-        "embedding rows, layer 0": kinds([early[i] for i in range(KNOWN)]),
-        "random, layer 0": kinds([early[i] for i in range(KNOWN, 2 * KNOWN)]),
-        f"unembedding rows, layer {late}": kinds([end[i] for i in range(KNOWN)]),
-        f"random, layer {late}": kinds([end[i] for i in range(KNOWN, 2 * KNOWN)]),
-        "names": {
-            "embedding": [early[i].text for i in range(KNOWN)],
-            "unembedding": [end[i].text for i in range(KNOWN)],
-        },
-    }
+        return known(corpus, tokens, Path(place))
 
 
 def shipped(place: Path) -> dict[str, object]:
@@ -130,6 +102,7 @@ def shipped(place: Path) -> dict[str, object]:
             "cross": sum(each.cross for each in controls.values()),
         },
         "held_out": {kind: _held([one for one in every if one.kind == kind]) for kind in ("input", "both", "cross")},
+        "positions": _positions(every),
         "output": _moved([label for label in every if label.kind in ("output", "both")]),
         "edits": _edited(every),
         "layers": {str(layer): _shares(labels) for layer, labels in layers.items()},
@@ -140,69 +113,44 @@ def shipped(place: Path) -> dict[str, object]:
 # ---------------------------------------------------------------- parts
 
 
-def _common_words(model: Model, corpus: Corpus) -> list[int]:
-    """Whole words that stand at about one place in two thousand."""
-    windows = corpus.windows("train", 256, seed=0)
-    ids = np.concatenate([windows[i].ids for i in range(min(2000, len(windows)))]).astype(np.int64)
-    share = np.bincount(ids, minlength=model.anatomy.d_vocab) / len(ids)
-    good = [
-        int(token)
-        for token in np.argsort(np.abs(np.log(np.maximum(share, 1e-9) / 5e-4)))
-        if model.tokenizer.raw(int(token))[:1] == b" " and model.tokenizer.raw(int(token))[1:].isalpha()
-    ]
-    return good[:KNOWN]
-
-
-def _known_basis(model: Model, corpus: Corpus, chosen: list[int], late: Layer) -> PerLayer:
-    """Half of each layer's features are known, the other half random; thresholds by the densities that are wanted."""
-    windows = corpus.windows("train", 256, seed=1)
-    prompts = [model.tokenizer.from_ids([int(i) for i in windows[number].ids]) for number in range(32)]
-    sites = {layer: Site(Point.MLP_IN, layer) for layer in (Layer(0), late)}
-    run = model.run(prompts, read=list(sites.values()), logits="none")
-    generator = torch.Generator().manual_seed(0)
-    d, weights = model.anatomy.d_model, model.weights
-    found: dict[Layer, TranscoderLayer] = {}
-    for layer, site in sites.items():
-        x = run[site][:, 1:].flatten(0, 1).float()
-        table, norm = (weights.embed if layer == 0 else weights.unembed.weight).float(), weights.blocks[layer].mlp_norm
-        rows = table[chosen] - table.mean(0)
-        if norm is not None:
-            rows = rows * norm.gain.float()
-        # What lies in the stream besides must not count: a row is read through the inverse of the covariance.
-        spread = torch.cov(x.T)
-        spread = spread + 0.05 * spread.diagonal().mean() * torch.eye(d)
-        drawn = torch.randn(KNOWN, d, generator=generator)
-        reads = torch.cat([torch.linalg.solve(spread, rows.T).T, torch.linalg.solve(spread, drawn.T).T])
-        values = x @ reads.T
-        share = torch.full((2 * KNOWN,), DENSITY)
-        share[:KNOWN] = 5e-4 if layer == 0 else 1e-3
-        least = torch.stack([values[:, i].quantile(1 - float(share[i])) for i in range(2 * KNOWN)]).clamp(min=1e-3)
-        says = weights.unembed.weight[chosen].float() - weights.unembed.weight.float().mean(0)
-        writes = torch.randn(2 * KNOWN, d, generator=generator)
-        if layer == late:
-            writes[:KNOWN] = says
-        writes *= 2 / writes.square().sum(1, keepdim=True).sqrt() / values.std(0)[:, None].clamp(min=1e-3)
-        dtype = model.dtype
-        encoder = Encoder(reads.to(dtype), torch.zeros(2 * KNOWN, dtype=dtype), JumpRelu(least.to(dtype)))
-        found[layer] = TranscoderLayer(encoder, writes.to(dtype), torch.zeros(d, dtype=dtype))
-    return PerLayer(found)
-
-
 def _held(labels: list[Label]) -> dict[str, object]:
     """Means over labels; recall by tenths, weakest first."""
     held = [label.evidence.held for label in labels if label.evidence and label.evidence.held]
     if not held:
         return {"n": 0}
     names = ("auc", "f1", "recall", "precision", "base", "shuffled", "random", "top_token", "low", "high")
-    hard = [each.hard for each in held if each.hard is not None]
     tenths = [[each.deciles[i] for each in held if each.deciles[i] is not None] for i in range(10)]
+    recall = [float(np.mean(each)) if each else None for each in tenths]
+    against = {"all": "auc", "same token": "hard", "nearest tokens": "alike"}
     return {
         "n": len(held),
         **{name: float(np.mean([getattr(each, name) for each in held])) for name in names},
-        "hard": float(np.mean(hard)) if hard else None,
-        "deciles": [round(float(np.mean(each)), 3) if each else None for each in tenths],
+        "deciles": [None if each is None else round(each, 3) for each in recall],
+        "against": {name: _against(held, figure, labels[0].kind != "cross") for name, figure in against.items()},
         "beats_top_token": float(np.mean([each.auc > each.top_token for each in held])),
     }
+
+
+def _positions(labels: list[Label]) -> dict[str, object]:
+    """Labels about where a place stands in its text, its line or its sentence."""
+    named = [(label, label.evidence.rule) for label in labels if label.text and label.evidence and label.evidence.rule]
+    rules = [(label, rule) for label, said in named if isinstance(rule := parse_rule(said), At)]
+    since, mine = Counter(rule.since for _, rule in rules), [label for label, _ in rules]
+    return {"since": dict(since), "held_out": _held(mine), "edits": _edited(mine)}
+
+
+def _against(held: list[Held], figure: str, binary: bool) -> dict[str, object]:
+    """How often a place where it is active ranks above one where it is off, of some sort; also by tenths, where a rule
+    holds or does not, so that the area is the mean of recall and of how often it does not hold where it should not."""
+    some = [each for each in held if getattr(each, figure) is not None]
+    if not some:
+        return {"n": 0}
+    tenths: list[float | None] = []
+    for i in range(10):
+        here = [(recall, each) for each in some if binary and (recall := each.deciles[i]) is not None]
+        areas = [getattr(each, figure) + (recall - each.recall) / 2 for recall, each in here]
+        tenths.append(round(float(np.mean(areas)), 3) if areas else None)
+    return {"n": len(some), "auc": float(np.mean([getattr(each, figure) for each in some])), "deciles": tenths}
 
 
 def _moved(labels: list[Label]) -> dict[str, object]:
@@ -299,7 +247,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parts = {
         "planted": planted,
-        "known": lambda: known(Corpus.open(chosen.corpus), chosen.tokens),
+        "known": lambda: known_anew(Corpus.open(chosen.corpus), chosen.tokens),
         "shipped": lambda: shipped(chosen.atlas),
     }
     found: dict[str, object] = {}

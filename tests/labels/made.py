@@ -26,7 +26,7 @@ PROVENANCE = Provenance(
 
 def held(auc: float = 0.9) -> Held:
     return Held(
-        n=40, documents=9, base=0.01, recall=0.8, precision=0.7, f1=0.75, auc=auc, hard=0.6, low=auc - 0.1,
+        n=40, documents=9, base=0.01, recall=0.8, precision=0.7, f1=0.75, auc=auc, hard=0.6, alike=0.8, low=auc - 0.1,
         high=auc + 0.1, deciles=(None, *[0.5] * 9), shuffled=0.5, random=0.55, bar=0.7, top_token=0.6,
     )  # fmt: skip
 

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from micrographia.calibration.planted import EXPECTED, ROLES
 from micrographia.errors import CallError
-from micrographia.labels.build import LabelConfig, build_labels
+from micrographia.labels.build import LabelConfig, _bar, build_labels
 from micrographia.labels.difference import difference
 from micrographia.labels.store import LabelBook
 from tests.labels.slides import Labelled, confusion, labelled
 
 COUNTS = dict(input=12, both=12, output=12, skip=6, cross=6, position=6, sum=12, random=12)
-CONFIG = LabelConfig(fit=12_000, held=20_000, windows=300, random=400)
+CONFIG = LabelConfig(fit=12_000, held=20_000, windows=300)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_what_is_obscure_has_no_name_and_random_directions_have_none(found: Labe
     assert sum(label.kind == "obscure" for label in obscure) / len(obscure) >= 0.95
     assert all(label.text is None for label in obscure if label.kind == "obscure")
     (control,) = found.book.controls().values()
-    assert control.tried == 100
+    assert control.tried == 250
     assert (control.input + control.output + control.cross) / control.tried <= 0.02
 
 
@@ -55,6 +56,11 @@ def test_names_are_the_planted_ones(found: Labelled) -> None:
                 # Where the second token rarely stands elsewhere, naming it alone is right as well.
                 assert label.text.removesuffix(f" 3 tokens after {words[0]}") == words[1]
                 pairs.append("after" in label.text)
+            case "position":
+                first, last = each.reads[0], each.reads[-1]
+                assert label.evidence is not None
+                assert label.evidence.rule == f"{first}-{last} of text"
+                assert label.evidence.edits.named < 0.1 < 0.5 < label.evidence.edits.other
             case "cross":
                 named = {int(word[1:]) for word in label.text.split() if word.startswith("w")}
                 assert len(named & set(found.slide.topics[each.reads[0]])) >= len(named) - 1
@@ -103,3 +109,9 @@ def test_the_same_call_adds_nothing_and_the_same_labels_come_again(found: Labell
 def test_a_layer_that_is_not_there_is_refused(found: Labelled) -> None:
     with pytest.raises(CallError, match="no layer 3; it has: 0"):
         build_labels(found.slide.model, found.slide.basis, found.atlas, found.book, layers=[3])
+
+
+def test_one_in_three_hundred_random_directions_may_be_above_the_bar() -> None:
+    reached = np.random.default_rng(0).random(900)
+    assert (reached > _bar(reached)).sum() == 2
+    assert _bar(reached[:299]) == reached[:299].max()

@@ -24,7 +24,18 @@ def place(atlas: Atlas, llama: Model):
     none = np.full((1, 1), -1)
     start, density = np.array([0, len(row)]), np.array([on.mean()])
     crowd = Crowd(1, 0, start, row, strength, density, none, none, none, torch.zeros(1, 4))
-    return Exam(crowd, reading, vocabulary, 0), reading, on, dict(zip(row.tolist(), strength.tolist(), strict=True))
+    known = dict(zip(row.tolist(), strength.tolist(), strict=True))
+    return Exam(crowd, reading, vocabulary, 0), reading, on, known, vocabulary
+
+
+def neighbours(vocabulary: Vocabulary, tokens: list[int]) -> set[int]:
+    """The five nearest of the text's tokens to each of some, without these."""
+    found: set[int] = set()
+    for token in tokens:
+        others = [int(other) for other in vocabulary.common if other != token]
+        others.sort(key=lambda other: -float(vocabulary.directions[other] @ vocabulary.directions[token]))
+        found |= {*others[:5]}
+    return found - {*tokens}
 
 
 def slow_auc(on: list[int], off: list[int]) -> float:
@@ -34,10 +45,10 @@ def slow_auc(on: list[int], off: list[int]) -> float:
 @pytest.mark.parametrize("strong", [False, True])
 @pytest.mark.parametrize("rule", [Where((Condition(0, tuple(range(25))),)), Near(tuple(range(10)), 2)], ids=str)
 def test_marks_are_those_of_a_slow_count(place, rule, strong: bool) -> None:
-    exam, reading, on, strengths = place
+    exam, reading, on, strengths, vocabulary = place
     least = rule.least if isinstance(rule, Near) else 1
     seen = np.arange(15, 40)
-    marks = exam.marks(0, rule, strong, seen)
+    marks = exam.marks(0, exam.score(rule), least, strong, seen)
     rows = np.flatnonzero(reading.held.ravel()).tolist()
     score = dict(zip(rows, np.minimum(exam.score(rule), 4).tolist(), strict=True))
     active = sorted((row for row in rows if on[row]), key=lambda row: strengths[row])
@@ -52,11 +63,12 @@ def test_marks_are_those_of_a_slow_count(place, rule, strong: bool) -> None:
     assert marks.f1 == pytest.approx(2 * tp / (2 * tp + fp + len(wanted) - tp))
     assert marks.base == pytest.approx(len(wanted) / (len(wanted) + len(off)))
     assert marks.auc == pytest.approx(slow_auc([score[row] for row in wanted], [score[row] for row in off]))
-    twins = [row for row in off if reading.tokens(0)[row] in seen]
-    if len(twins) >= FEWEST:
-        assert marks.hard == pytest.approx(slow_auc([score[row] for row in wanted], [score[row] for row in twins]))
-    else:
-        assert marks.hard is None
+    for tokens, found in ((set(seen.tolist()), marks.hard), (neighbours(vocabulary, seen.tolist()), marks.alike)):
+        hard = [row for row in off if int(reading.tokens(0)[row]) in tokens]
+        if len(hard) >= FEWEST:
+            assert found == pytest.approx(slow_auc([score[row] for row in wanted], [score[row] for row in hard]))
+        else:
+            assert found is None
     for i in range(10):
         mine = [score[row] >= least for row in active if tenth[row] == i]
         assert marks.deciles[i] == pytest.approx(sum(mine) / len(mine))

@@ -38,8 +38,9 @@ def test_all_evidence_is_said() -> None:
         "t7 1 before, and a digit on it (its strongest three tenths)",
         "at 80% of 40 places",
         "at 70% (of all places, at 1.00%)",
-        "the best of the random directions reaches 0.70",
+        "hardly a random direction exceeds 0.70",
         "weakest first: – 50%",
+        "Against places where it is off, on the same tokens 0.60, on those nearest to them in the embedding 0.80.",
         "Minimal pairs at 4 places: 10% of the activation remains",
         "Promotes: t5 t6",
         "by -0.400 when it is taken out, by +0.300 when it is doubled (1 place)",
@@ -50,6 +51,16 @@ def test_all_evidence_is_said() -> None:
         "Made with rules, version 1",
     ):
         assert part in text, part
+
+
+def test_a_name_about_where_a_place_stands_is_said_as_it_was_tried() -> None:
+    share = Share(offset=0, name="the first token of a line", token=None, share=0.8, corpus=0.06, odds=4.0, entropy=1.0,
+                  p=0.0005)  # fmt: skip
+    evidence = WHOLE.model_copy(update={"rule": "1-1 of line", "strong": False, "shares": (share,)})
+    text = said(replace(label(3, 4, "the first token of a line"), evidence=evidence))
+    assert "Rule: the first token of a line\n" in text
+    assert "10% of the activation remains when the place is moved, 90% when another token near by is replaced" in text
+    assert "on it            the first token of a line at 80%, 6.00% of all" in text
 
 
 def test_what_was_not_measured_is_not_said() -> None:

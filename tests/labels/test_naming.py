@@ -22,6 +22,7 @@ def place(name: NodeId) -> tuple[int, int]:
 
 
 TOKENIZER = bytewise()
+SENTENCES = TOKENIZER.prompt("One. Two\nis more", bos="none").ids
 TEXT = TOKENIZER.prompt("in 7 years", bos="none").ids
 SEVEN, Y, E, A = (TEXT["in 7 years".index(letter)] for letter in "7yea")
 
@@ -73,3 +74,22 @@ def test_a_label_holds_here_or_does_not(kind, evidence: Evidence, position: int,
     assert agrees(one, TEXT, position, promoted, TOKENIZER) is expected
     assert agrees(replace(one, by="person"), TEXT, position, promoted, TOKENIZER) is None
     assert agrees(Label(one.layer, 2, kind, None, "rule", "No name."), TEXT, position, promoted, TOKENIZER) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("1-1 of text", [0]),
+        ("3-5 of text", [2, 3, 4]),
+        ("1-2 of line", [0, 1, 9, 10]),
+        ("1-1 of sentence", [0, 4, 9]),
+    ],
+)
+def test_a_label_about_where_a_place_stands_holds_there(rule: str, holds: list[int]) -> None:
+    one = replace(label(1, 2, "words"), evidence=Evidence(density=0.1, rule=rule))
+    found = [agrees(one, SENTENCES, position, (), TOKENIZER) for position in range(len(SENTENCES))]
+    assert [position for position, here in enumerate(found) if here] == holds
+    front = TOKENIZER.front()
+    if front and rule.endswith("text"):
+        found = [agrees(one, (*front, *SENTENCES), position, (), TOKENIZER) for position in range(len(SENTENCES))]
+        assert [position - len(front) for position, here in enumerate(found) if here] == holds

@@ -7,13 +7,14 @@ import pytest
 
 from micrographia.atlas.atlas import Atlas
 from micrographia.atlas.build import build_atlas
+from micrographia.atlas.discoveries import beyond
 from micrographia.atlas.plan import AtlasConfig
 from micrographia.calibration.planted import ROLES, WINDOW, Slide
 from micrographia.ids import Layer
 from micrographia.labels.build import LabelConfig, _Work
 from micrographia.labels.halves import Halves
 from micrographia.labels.judging import Judged
-from micrographia.labels.outputs import _places
+from micrographia.labels.outputs import _places, far_beyond
 from micrographia.model.edits import at
 
 CONFIG = LabelConfig(fit=2000, held=5000, windows=100, random=200)
@@ -68,3 +69,25 @@ def test_what_comes_next_is_that_of_a_slow_count(found) -> None:
             behind = position + 2
             hits += behind < reading.ids.shape[1] and reading.ids[window, behind] in outputs.tokens[one]
         assert outputs.next[one] == pytest.approx(hits / max(len(rows), 1))
+
+
+@pytest.mark.parametrize("draw", ["normal", "gumbel"])
+def test_what_no_draw_reaches_is_at_most_as_rare_as_it_is_said_to_be(draw: str) -> None:
+    chance = np.random.default_rng(0)
+    many = getattr(chance, draw)(size=400_000)
+    realised = [[(far_beyond(many, null) <= p).mean() / p for p in (1e-2, 1e-3, 1e-4)] for null in nulls(chance, draw)]
+    assert np.mean(realised, axis=0).max() < 1.3
+
+
+def nulls(chance: np.random.Generator, draw: str) -> list[np.ndarray]:
+    return [getattr(chance, draw)(size=750) for _ in range(20)]
+
+
+def test_within_a_null_p_is_counted_and_beyond_it_falls() -> None:
+    null = np.random.default_rng(0).normal(size=500)
+    inside, beyond_it = np.sort(null), null.max() + np.arange(1.0, 5.0)
+    np.testing.assert_array_equal(far_beyond(inside, null), beyond(inside, null))
+    p = far_beyond(beyond_it, null)
+    assert (np.diff(p) < 0).all()
+    assert p[0] <= 1 / 501
+    assert (far_beyond(beyond_it, np.zeros(0)) == 1).all()

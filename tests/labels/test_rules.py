@@ -8,7 +8,8 @@ from hypothesis import strategies as some
 from micrographia.atlas.atlas import Atlas
 from micrographia.errors import CallError
 from micrographia.labels.halves import Halves
-from micrographia.labels.rules import Condition, Near, Where, parse_rule, rows_of
+from micrographia.labels.rules import At, Condition, Near, Where, parse_rule, rows_of
+from micrographia.labels.standing import STRETCHES
 from micrographia.labels.vocabulary import CLASSES, Vocabulary
 from micrographia.model.model import Model
 
@@ -31,7 +32,12 @@ def test_rules_about_words_around_are_read_back(words, least) -> None:
     assert parse_rule(str(Near(words, least))) == Near(words, least)
 
 
-@pytest.mark.parametrize("text", ["", "0=", "0={a colour}", "near=1", "0=1 | 1=2"])
+@given(some.sampled_from(STRETCHES))
+def test_rules_about_where_a_place_stands_are_read_back(stretch) -> None:
+    assert parse_rule(str(At(*stretch))) == At(*stretch)
+
+
+@pytest.mark.parametrize("text", ["", "0-1 of line", "1-2 of page", "0=", "0={a colour}", "near=1", "0=1 | 1=2"])
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(CallError, match="no rule"):
         parse_rule(text)
@@ -61,3 +67,7 @@ def test_rules_are_said_in_words(atlas: Atlas, llama: Model) -> None:
     assert Where((Condition(-1, (5,)), Condition(0, name="a digit"))).words(vocabulary) == "a digit after t5"
     assert Where((Condition(-3, (5,)),)).words(vocabulary) == "3 tokens after t5"
     assert Near((5, 6, 7, 8, 9, 10), 1).words(vocabulary) == "near t5 / t6 / t7 / t8 / t9 / …"
+    assert At("line", 1, 1).words() == "the first token of a line"
+    assert At("text", 1, 4).words() == "the first 4 tokens of the text"
+    assert At("sentence", 3, 3).words() == "token 3 of a sentence"
+    assert At("text", 3, 5).words() == "tokens 3 to 5 of the text"

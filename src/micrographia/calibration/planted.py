@@ -10,7 +10,7 @@ transcoder, exactly. The text gives the neurons their due: behind what an output
     output     any of eight tokens that have nothing in common, and says a word, which often comes next
     skip       one token three behind another            writes at random
     cross      the topic of the text so far              writes at random
-    position   three positions in the window             writes at random
+    position   one position in the window, or two        writes at random
     sum        any of six tokens that have nothing in common, and writes at random
     random     a random direction of tokens and places   writes at random
 """
@@ -50,11 +50,11 @@ EXPECTED: Mapping[Role, str] = {
     "output": "output",
     "skip": "input",
     "cross": "cross",
-    "position": "obscure",
+    "position": "input",
     "sum": "obscure",
     "random": "obscure",
 }
-"""The kind that each should be found to be: there is nothing to say of the last three."""
+"""The kind that each should be found to be: there is nothing to say of the last two."""
 WINDOW = 32
 """Tokens that the model sees at most."""
 
@@ -162,7 +162,8 @@ def _drawn(role: Role, number: int, words: Sequence[int], chance: np.random.Gene
         case "cross":
             return Planted(role, (number % _TOPICS,))
         case "position":
-            return Planted(role, tuple(int(at) for at in chance.choice(np.arange(1, WINDOW), 3, replace=False)))
+            first = int(chance.integers(1, WINDOW - 1))
+            return Planted(role, tuple(range(first, first + int(chance.integers(1, 3)))))
         case "sum":
             return Planted(role, tuple(some[:6]))
         case "random":
@@ -229,8 +230,7 @@ def _reads(
             case "cross":
                 reads[row, _Parts.mean.start + each.reads[0]] = 4.0
             case "position":
-                reads[row, _Parts.position][list(each.reads)] = 3.0
-                bias[row] = -1.8
+                reads[row, _Parts.position][list(each.reads)] = 1.0
             case "random":
                 reads[row], bias[row] = _random(tokens, generator)
             case _:

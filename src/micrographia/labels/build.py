@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -30,8 +30,9 @@ from micrographia.labels.judging import AUC_LEAST, Judged, Tested, best_of, judg
 from micrographia.labels.label import Provenance
 from micrographia.labels.making import Made, Making
 from micrographia.labels.outputs import Causal, Outputs
-from micrographia.labels.rules import Where
+from micrographia.labels.rules import At, Where
 from micrographia.labels.shares import ShareNull
+from micrographia.labels.standing import StandingNull
 from micrographia.labels.store import Control, LabelBook
 from micrographia.labels.vocabulary import Vocabulary
 from micrographia.labels.walk import Walk
@@ -40,8 +41,9 @@ from micrographia.store import Progress, silent
 
 __all__ = ["METHOD", "LabelConfig", "build_labels"]
 
-METHOD = "rules-2"
+METHOD = "rules-3"
 _OTHERS = 20
+_RARE = 300
 
 
 class LabelConfig(BaseModel):
@@ -51,13 +53,13 @@ class LabelConfig(BaseModel):
 
     fit: int = Field(default=20_000, gt=0)
     """Positions that are read anew of the half that labels are made from."""
-    held: int = Field(default=32_000, gt=0)
+    held: int = Field(default=64_000, gt=0)
     """And of the half that they are tested on."""
     windows: int = Field(default=64, gt=0)
     """Windows of that half in which features are changed and tokens replaced."""
     places: int = Field(default=4, gt=0)
     """Places at which each feature is changed, and each rule tried."""
-    random: int = Field(default=400, ge=4)
+    random: int = Field(default=1000, ge=4)
     """Random directions beside the features of each layer."""
     rate: float = Field(default=0.05, gt=0, lt=1)
     """Of false discoveries that are put up with."""
@@ -139,11 +141,11 @@ class _Work:
         vocabulary = Vocabulary.of(self.model, text, c.seed)
         places = np.arange(text.ids.size, dtype=np.int64).reshape(text.ids.shape)[:, 1:].ravel()
         fit = places[~self.halves.held(self.halves.documents(places))]
-        null = ShareNull(text, fit, vocabulary, c.seed)
+        null, stands = ShareNull(text, fit, vocabulary, c.seed), StandingNull(text, fit, vocabulary, c.seed)
         walk = Walk(self.model, self.halves.reading(c.fit, c.held), c.windows, progress)
         watches = watches_of([self.atlas.layer(layer).plan for layer in layers], self.basis, self.model)
         effects = Effects.of(self.model.weights)
-        return _Stage(self, vocabulary, null, walk, effects, {Layer(watch.layer): watch for watch in watches})
+        return _Stage(self, vocabulary, null, stands, walk, effects, {Layer(watch.layer): watch for watch in watches})
 
 
 @final
@@ -154,6 +156,7 @@ class _Stage:
     work: _Work
     vocabulary: Vocabulary
     null: ShareNull
+    stands: StandingNull
     walk: Walk
     effects: Effects
     watches: dict[Layer, Watch]
@@ -166,19 +169,20 @@ class _Stage:
         its = work.atlas.layer(layer)
         crowd = Crowd.of(walk, watch, its, work.basis, work.halves, c.random, c.seed)
         exam = Exam(crowd, walk.reading, self.vocabulary, c.seed)
-        making = Making(crowd, work.atlas.text, walk.reading, self.vocabulary, self.null, c.rate)
+        text = work.atlas.text
+        making = Making(crowd, text, walk.reading, self.vocabulary, self.null, self.stands, c.rate)
         asked = [one for one in range(len(crowd)) if 0 < crowd.density[one] <= DENSE]
-        where = self._tested(crowd, exam, making, {one: making.where(one, False) for one in asked}, "f1")
-        strong = self._tested(crowd, exam, making, {one: making.where(one, True) for one in asked}, "f1")
+        where = self._tested(crowd, exam, making, {one: making.reads(one, False) for one in asked}, "f1")
+        strong = self._tested(crowd, exam, making, {one: making.reads(one, True) for one in asked}, "f1")
         near = self._tested(crowd, exam, making, {one: making.near(one) for one in asked}, "auc")
         outputs = Outputs.of(crowd, its, exam, walk, self.effects, c.seed)
         screened = _screened(crowd, outputs, c.rate)
         causal = Causal.of(crowd, outputs, exam, walk, self.effects, screened[: crowd.n_features], c.places, c.seed)
         speaks = judged(outputs, causal, screened, c.rate, crowd.n_features)
-        rules: dict[int, Where] = {}
+        rules: dict[int, Where | At] = {}
         for one in range(crowd.n_features):
             made = best_of(where, strong, one).made[one]
-            if made is not None and isinstance(made.rule, Where) and passes_either(where, strong, one):
+            if made is not None and isinstance(made.rule, Where | At) and passes_either(where, strong, one):
                 rules[one] = made.rule
         left = remains(rules, crowd, exam, walk, watch, self.vocabulary, c.places, c.seed)
         n = work.atlas.n_positions
@@ -187,7 +191,7 @@ class _Stage:
         )
 
     def _tested(self, crowd: Crowd, exam: Exam, making: Making, rules: dict[int, Made | None], figure: str) -> Tested:
-        """Put rules to the test; the bar is what the best of the random directions reaches."""
+        """Put rules to the test; the bar is what fewer than one in so many random directions reaches."""
         size = len(crowd)
         marks: list[Marks | None] = [None] * size
         made = [rules.get(one) for one in range(size)]
@@ -195,8 +199,9 @@ class _Stage:
         seen = making.every.tokens[0]
         for one, each in enumerate(made):
             if each is not None:
-                hits[one] = exam.score(each.rule) >= least_of(each.rule)
-                marks[one] = exam.marks(one, each.rule, each.strong, np.unique(seen[one][seen[one] >= 0]))
+                score, least = exam.score(each.rule), least_of(each.rule)
+                hits[one] = score >= least
+                marks[one] = exam.marks(one, score, least, each.strong, np.unique(seen[one][seen[one] >= 0]))
         ruled = np.array([one for one in range(crowd.n_features) if marks[one] is not None], dtype=np.int64)
         shuffled, top = np.full(size, 0.5), np.full(size, 0.5)
         chance = np.random.default_rng(self.work.config.seed)
@@ -208,7 +213,12 @@ class _Stage:
         null = marks[crowd.null]
         reached = np.array([0.0 if each is None else float(getattr(each, figure)) for each in null])
         random = float(np.mean([0.5 if each is None else each.auc for each in null]))
-        return Tested(made, marks, shuffled, top, float(reached.max()), random)
+        return Tested(made, marks, shuffled, top, _bar(reached), random)
+
+
+def _bar(reached: Float64[np.ndarray, " random"]) -> float:
+    """What fewer than one in `_RARE` random directions exceeds: of fewer than that, the best."""
+    return float(np.sort(reached)[-max(1, len(reached) // _RARE)])
 
 
 def _is_strong(made: Made | None) -> bool:

@@ -36,6 +36,7 @@ class Marks:
     f1: float
     auc: float
     hard: float | None
+    alike: float | None
     low: float
     high: float
     deciles: tuple[float | None, ...]
@@ -68,25 +69,31 @@ class Exam:
         """What a rule gives each row."""
         return np.minimum(rule.score(self.tokens, self._vocabulary), _MOST)
 
-    def marks(self, one: int, rule: Rule, strong: bool, seen: Int64[np.ndarray, " token"]) -> Marks | None:
-        """How a rule does for one; None with too few places. `seen` are tokens on which it was active before."""
+    def marks(
+        self, one: int, score: Int64[np.ndarray, " row"], least: int, strong: bool, seen: Int64[np.ndarray, " token"]
+    ) -> Marks | None:
+        """How a rule does for one by what it gives each row, if it holds from `least` on; None with too few places.
+        `seen` are tokens on which it was active before."""
         index, strength = self.active(one)
         if len(index) < FEWEST:
             return None
-        score, least = self.score(rule), least_of(rule)
         tenth = _tenths(strength)
         off = np.ones(len(score), dtype=bool)
         off[index] = False
         wanted = index[tenth >= 7] if strong else index
+        member = np.zeros(len(score), dtype=bool)
+        member[wanted] = True
         hits = score[index] >= least
         deciles = tuple(float(hits[tenth == i].mean()) if (tenth == i).any() else None for i in range(10))
-        table = np.zeros(len(self._vocabulary.texts) + 1, dtype=bool)
-        table[seen] = True
-        twin = off & table[self.tokens(0)]
-        tp, fp = int((score[wanted] >= least).sum()), int((score[off] >= least).sum())
+        above = np.flatnonzero(score)
+        on, rest, *strata = (
+            _counted(score, above, some)
+            for some in (member, off, off & self._on(seen), off & self._on(self._vocabulary.alike(seen)))
+        )
+        tp, fp = int(on[least:].sum()), int(rest[least:].sum())
         recall, precision = tp / len(wanted), tp / max(tp + fp, 1)
-        counted = [np.bincount(score[some], minlength=_MOST + 1) for some in (wanted, off, twin)]
-        low, high = self._interval(score, wanted, off)
+        hard = [float(_auc(on, some)) if some.sum() >= FEWEST else None for some in strata]
+        low, high = self._interval(score, above, member, off)
         return Marks(
             n=len(wanted),
             documents=len(np.unique(self._document[wanted])),
@@ -94,8 +101,9 @@ class Exam:
             recall=recall,
             precision=precision,
             f1=2 * precision * recall / max(precision + recall, 1e-12),
-            auc=float(_auc(counted[0], counted[1])),
-            hard=float(_auc(counted[0], counted[2])) if twin.sum() >= FEWEST else None,
+            auc=float(_auc(on, rest)),
+            hard=hard[0],
+            alike=hard[1],
             low=low,
             high=high,
             deciles=deciles,
@@ -128,16 +136,39 @@ class Exam:
         off[index] = False
         return float((hits[wanted].mean() + 1 - hits[off].mean()) / 2)
 
+    def _on(self, tokens: Int64[np.ndarray, " token"]) -> Bool[np.ndarray, " row"]:
+        """Which of the rows are on some tokens."""
+        table = np.zeros(len(self._vocabulary.texts) + 1, dtype=bool)
+        table[tokens] = True
+        return table[self.tokens(0)]
+
     def _interval(
-        self, score: Int64[np.ndarray, " row"], wanted: Int64[np.ndarray, " place"], off: Bool[np.ndarray, " row"]
+        self,
+        score: Int64[np.ndarray, " row"],
+        above: Int64[np.ndarray, " hit"],
+        wanted: Bool[np.ndarray, " row"],
+        off: Bool[np.ndarray, " row"],
     ) -> tuple[float, float]:
         """The middle 95 % of the area under the curve, documents drawn anew."""
         n, width = self._n_documents, _MOST + 1
-        on = np.bincount(self._document[wanted] * width + score[wanted], minlength=n * width).reshape(n, width)
-        rest = np.bincount(self._document[off] * width + score[off], minlength=n * width).reshape(n, width)
-        on, rest = self._again @ on, self._again @ rest
+        drawn: list[np.ndarray] = []
+        for some in (wanted, off):
+            rows = above[some[above]]
+            counts = np.bincount(self._document[rows] * width + score[rows], minlength=n * width).reshape(n, width)
+            counts[:, 0] = np.bincount(self._document[some], minlength=n) - counts.sum(1)
+            drawn.append(self._again @ counts)
+        on, rest = drawn
         low, high = np.quantile(_auc(on, rest)[(on.sum(1) > 0) & (rest.sum(1) > 0)], [0.025, 0.975])
         return float(low), float(high)
+
+
+def _counted(
+    score: Int64[np.ndarray, " row"], above: Int64[np.ndarray, " hit"], some: Bool[np.ndarray, " row"]
+) -> Int64[np.ndarray, " score"]:
+    """How many of some rows have each score; `above` are all rows with one above 0, which are few."""
+    counts = np.bincount(score[above[some[above]]], minlength=_MOST + 1)
+    counts[0] = np.count_nonzero(some) - counts.sum()
+    return counts
 
 
 def _auc(on: np.ndarray, off: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from micrographia.labels.label import Evidence, Held, Label, Provenance, Share
-from micrographia.labels.rules import Near, parse_rule
+from micrographia.labels.rules import At, Near, parse_rule
 
 __all__ = ["explained"]
 
@@ -60,19 +60,21 @@ def _held(held: Held) -> Iterator[str]:
         f"  In {held.documents} unseen documents: it holds at {held.recall:.0%} of {held.n} places where the feature "
         f"is active; where it holds, the feature is active at {held.precision:.0%} (of all places, at {held.base:.2%})."
     )
-    yield f"  F1 {_short(held.f1)}; the best of the random directions reaches {_short(held.bar)}."
-    if held.hard is not None:
-        yield f"  Against places on the same tokens where it is off: {_short(held.hard)}."
+    yield f"  F1 {_short(held.f1)}; hardly a random direction exceeds {_short(held.bar)}."
+    hard = {"on the same tokens": held.hard, "on those nearest to them in the embedding": held.alike}
+    if some := ", ".join(f"{name} {_short(value)}" for name, value in hard.items() if value is not None):
+        yield f"  Against places where it is off, {some}."
     tenths = " ".join("–" if each is None else f"{each:.0%}" for each in held.deciles)
     yield f"  By tenths of its activations, weakest first: {tenths}"
 
 
 def _edits(evidence: Evidence) -> Iterator[str]:
     if evidence.edits is not None:
-        each = evidence.edits
+        each, about = evidence.edits, None if evidence.rule is None else parse_rule(evidence.rule)
+        done = "the place is moved" if isinstance(about, At) else "what the rule names is replaced"
         yield (
-            f"Minimal pairs at {_places(each.n)}: {each.named:.0%} of the activation remains when what the rule names "
-            f"is replaced, {each.other:.0%} when another token near by is."
+            f"Minimal pairs at {_places(each.n)}: {each.named:.0%} of the activation remains when {done}, "
+            f"{each.other:.0%} when another token near by is{' replaced' if isinstance(about, At) else ''}."
         )
 
 
@@ -132,6 +134,8 @@ def _spoken(rule: str, piece: Callable[[int], str]) -> str:
     known = parse_rule(rule)
     if isinstance(known, Near):
         return f"at least {known.least} of {' '.join(map(piece, known.tokens))} within 8 tokens"
+    if isinstance(known, At):
+        return known.words()
     parts = (f"{each.name or ' or '.join(map(piece, each.tokens))} {_where(each.offset)}" for each in known.conditions)
     return ", and ".join(parts)
 

@@ -1,11 +1,11 @@
 """From everything measured of a layer's crowd to a kind and a name for each, or none.
 
-*Input*: a rule about tokens up to the place says where the feature is active, in unseen documents, better than the
-rules of some three hundred random directions do, and minimal pairs bear it out. *Output*: it writes words more
-pointedly than random directions, those words come more often where it is active than elsewhere, and taking it out and
-doubling it moves them, down and up, further than random directions move theirs. *Both*: both. *Cross*: neither, but
-words around the place say where it is active. *Dense*: active at more than a tenth of all places; *dead*: at none.
-Else *obscure*.
+*Input*: a rule about the text up to the place says where the feature is active, in unseen documents, better than the
+rules of all but one in three hundred random directions do, and minimal pairs bear it out. *Output*: it writes words
+more pointedly than random directions, those words come more often where it is active than elsewhere, and taking it out
+and doubling it moves them, down and up, further than random directions move theirs. *Both*: both. *Cross*: neither, but
+words around the place say where it is active. *Dense*: active at more than a tenth of all places; *dead*: at none. Else
+*obscure*.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +22,9 @@ from micrographia.labels.exam import FEWEST, Exam, Marks
 from micrographia.labels.label import Edits, Effect, Evidence, Held, Kind, Label, Said, Share
 from micrographia.labels.making import Made, Making
 from micrographia.labels.outputs import Causal, Outputs
-from micrographia.labels.shares import OFFSETS
+from micrographia.labels.rules import At
+from micrographia.labels.shares import OFFSETS, Found
+from micrographia.labels.standing import STRETCHES
 from micrographia.labels.vocabulary import CLASSES, Vocabulary
 
 __all__ = ["AUC_LEAST", "F1_LEAST", "Judged", "Tested", "best_of", "judged", "passes_either", "would_pass"]
@@ -43,7 +45,7 @@ class Tested:
     shuffled: Float64[np.ndarray, " one"]
     top_token: Float64[np.ndarray, " one"]
     bar: float
-    """What the best of the random directions reaches."""
+    """What fewer than one in 300 random directions exceeds."""
     random: float
 
 
@@ -225,26 +227,34 @@ class Judged:
         )
 
     def _shares(self, one: int, strong: bool) -> list[Share]:
-        """The distances at which tokens or classes are the most surprising, as far as they are beyond chance."""
+        """The distances at which tokens or classes are the most surprising, and where in its text, its line or its
+        sentence the place is, as far as they are beyond chance."""
         its, cut = self.making.strong if strong else self.making.every, self.making.cut
         found: list[tuple[float, Share]] = []
+        if its.p_stretch[one, 0] <= cut:
+            stretch = At(*STRETCHES[int(its.stretch.which[one])])
+            share = _share(its.stretch, one, its.p_stretch[one, 0], 0, stretch.words())
+            found.append((float(its.stretch.surprise[one]), share))
         for column, offset in enumerate(OFFSETS):
             for side, p in ((its.token[offset], its.p_token), (its.kind[offset], its.p_kind)):
                 if p[one, column] <= cut:
                     which = int(side.which[one])
-                    known = side is its.token[offset]
-                    share = Share(
-                        offset=offset,
-                        name="" if known else list(CLASSES)[which],
-                        token=which if known else None,
-                        share=float(side.share[one]),
-                        corpus=float(side.corpus[one]),
-                        odds=float(side.odds[one]),
-                        entropy=float(side.entropy[one]),
-                        p=float(p[one, column]),
-                    )
-                    found.append((float(side.surprise[one]), share))
+                    name = "" if side is its.token[offset] else list(CLASSES)[which]
+                    found.append((float(side.surprise[one]), _share(side, one, p[one, column], offset, name)))
         return [share for _, share in sorted(found, key=lambda each: -each[0])[:_SHARES]]
+
+
+def _share(found: Found, one: int, p: float, offset: int, name: str) -> Share:
+    return Share(
+        offset=offset,
+        name=name,
+        token=None if name else int(found.which[one]),
+        share=float(found.share[one]),
+        corpus=float(found.corpus[one]),
+        odds=float(found.odds[one]),
+        entropy=float(found.entropy[one]),
+        p=float(p),
+    )
 
 
 def judged(

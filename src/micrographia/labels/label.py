@@ -101,6 +101,9 @@ class Held(_Record):
     """Against places where it is off: 0.5 is chance."""
     hard: float | None
     """Against places where it is off though their token is one of those on which it is active; None without any."""
+    alike: float | None = None
+    """Against places where it is off on tokens nearest in the embedding to those on which it is active; None without
+    any."""
     low: float
     high: float
     """The middle 95 % of `auc` over documents drawn anew."""
@@ -111,8 +114,8 @@ class Held(_Record):
     random: float
     """The mean of `auc` for random directions, with rules made in the same way."""
     bar: float
-    """What the best of the random directions reaches: in F1 with a rule about tokens at a distance, in `auc` with one
-    about words around."""
+    """What fewer than one in 300 random directions exceeds: in F1 with a rule about the text up to the place, in `auc`
+    with one about words around."""
     top_token: float
     """`auc` of the commonest token among its strongest places, as a rule."""
 

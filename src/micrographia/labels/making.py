@@ -1,8 +1,9 @@
 """From the places where a feature is active, in the half of the documents that labels are made from, to a rule.
 
 What stands there more often than anywhere names the conditions: the most surprising token at a distance with its kin,
-or a class of tokens. Of single conditions and pairs of them the one is taken whose F1 is best, as far as these
-documents say: recall over the places, and how often the rule holds elsewhere, by the text's counts and the density.
+or a class of tokens. Of single conditions, pairs of them, and stretches of its text, its line or its sentence, the one
+is taken whose F1 is best, as far as these documents say: recall over the places, and how often the rule holds
+elsewhere, by the text's counts and the density.
 """
 
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from micrographia.atlas.discoveries import passing
 from micrographia.atlas.text import Text
 from micrographia.labels.crowd import Crowd
 from micrographia.labels.halves import Reading
-from micrographia.labels.rules import REACH, Condition, Near, Where, rows_of
+from micrographia.labels.rules import REACH, At, Condition, Near, Where, rows_of
 from micrographia.labels.shares import OFFSETS, Found, ShareNull, around, surprises
+from micrographia.labels.standing import STRETCHES, StandingNull, standing, stretches
 from micrographia.labels.vocabulary import CLASSES, Vocabulary
 
 __all__ = ["Around", "Made", "Making"]
@@ -29,13 +31,15 @@ _LEAST = 3
 """Places that a condition must hold at, in as many documents as places allow."""
 _WORDS = 8
 _Z = 3.0
+_BETTER = 0.05
+"""By how much the F1 of a rule must be better than a plainer one's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
     """A rule, and how good it looks where it was made."""
 
-    rule: Where | Near
+    rule: Where | At | Near
     strong: bool
     f1: float
 
@@ -50,45 +54,78 @@ class Around:
     kind: dict[int, Found]
     p_token: Float64[np.ndarray, "one offset"]
     p_kind: Float64[np.ndarray, "one offset"]
+    where: Int64[np.ndarray, "since one example"]
+    """Which token of its text, its line and its sentence each place is."""
+    stretch: Found
+    p_stretch: Float64[np.ndarray, "one 1"]
 
     @staticmethod
-    def of(text: Text, places: Int64[np.ndarray, "one example"], vocabulary: Vocabulary, null: ShareNull) -> "Around":
+    def of(
+        text: Text,
+        places: Int64[np.ndarray, "one example"],
+        vocabulary: Vocabulary,
+        null: ShareNull,
+        stands: StandingNull,
+    ) -> "Around":
         tokens = {offset: around(text, places, offset) for offset in OFFSETS}
         found = {offset: surprises(each, vocabulary) for offset, each in tokens.items()}
         p = [null.p(each, offset, vocabulary) for offset, each in tokens.items()]
+        where = stands.where(places)
         return Around(
             tokens,
             {offset: each[0] for offset, each in found.items()},
             {offset: each[1] for offset, each in found.items()},
             np.stack([each[0] for each in p], 1),
             np.stack([each[1] for each in p], 1),
+            where,
+            standing(where, stands.usual),
+            stands.p(where)[:, None],
         )
+
+    @property
+    def p(self) -> Float64[np.ndarray, "one every"]:
+        """All of them."""
+        return np.concatenate([self.p_token, self.p_kind, self.p_stretch], axis=1)
 
 
 @final
 class Making:
     """Makes rules for the crowd of one layer."""
 
-    __slots__ = ("_crowd", "_documents", "_fit", "_text", "_vocabulary", "cut", "every", "strong")
+    __slots__ = ("_crowd", "_documents", "_fit", "_text", "_usual", "_vocabulary", "cut", "every", "strong")
 
     def __init__(
-        self, crowd: Crowd, text: Text, reading: Reading, vocabulary: Vocabulary, null: ShareNull, rate: float
+        self,
+        crowd: Crowd,
+        text: Text,
+        reading: Reading,
+        vocabulary: Vocabulary,
+        null: ShareNull,
+        stands: StandingNull,
+        rate: float,
     ) -> None:
-        self._crowd, self._vocabulary, self._text = crowd, vocabulary, text
-        self.every = Around.of(text, crowd.places, vocabulary, null)
-        self.strong = Around.of(text, crowd.strong, vocabulary, null)
+        self._crowd, self._vocabulary, self._text, self._usual = crowd, vocabulary, text, stands.usual
+        self.every = Around.of(text, crowd.places, vocabulary, null, stands)
+        self.strong = Around.of(text, crowd.strong, vocabulary, null, stands)
         self._fit = rows_of(reading, reading.fit)
         at = np.searchsorted(text.breaks, np.maximum(crowd.places, 0).astype(np.uint32), side="right") - 1
         self._documents = text.documents[at].astype(np.int64)
         n = crowd.n_features
-        p = np.stack([side[:n] for each in (self.every, self.strong) for side in (each.p_token, each.p_kind)])
+        p = np.stack([each.p[:n] for each in (self.every, self.strong)])
         fallen = passing(p, rate)
         self.cut = float(p[fallen].max()) if fallen.any() else 0.0
-        """The largest p-value that is beyond chance, among all features, distances, tokens and classes of the layer."""
+        """The largest p-value that is beyond chance, among all features, distances, tokens, classes and stretches of
+        the layer."""
 
-    def where(self, one: int, strong: bool) -> Made | None:
-        """The best rule about tokens at one or two distances up to the place itself, if any is beyond chance; of all
-        its activations, or of its strongest three tenths."""
+    def reads(self, one: int, strong: bool) -> Made | None:
+        """The best rule about tokens at one or two distances up to the place itself, or about where it stands, if any
+        is beyond chance; of all its activations, or of its strongest three tenths."""
+        tokens, at = self._where(one, strong), self._at(one, strong)
+        if tokens is None or at is None:
+            return tokens or at
+        return at if at.f1 > tokens.f1 + _BETTER else tokens
+
+    def _where(self, one: int, strong: bool) -> Made | None:
         singles = [
             (condition, self._f1(one, Where((condition,)), strong)) for condition in self._conditions(one, strong)
         ]
@@ -107,7 +144,7 @@ class Making:
             for second in chosen[i + 1 :]:
                 pair = Where(tuple(sorted((first, second), key=lambda each: each.offset)))
                 value = self._f1(one, pair, strong)
-                if value > made.f1 + 0.05:
+                if value > made.f1 + _BETTER:
                     made = Made(pair, strong, value)
         return made
 
@@ -140,7 +177,7 @@ class Making:
 
     def beyond(self, one: int) -> bool:
         """Whether anything around its places is beyond chance."""
-        return any((p[one] <= self.cut).any() for its in (self.every, self.strong) for p in (its.p_token, its.p_kind))
+        return any((its.p[one] <= self.cut).any() for its in (self.every, self.strong))
 
     def top(self, one: int) -> Int64[np.ndarray, " example"]:
         """The tokens of its strongest places, in order."""
@@ -173,20 +210,43 @@ class Making:
         if len(together) > 1:
             yield Condition(offset, together)
 
+    def _at(self, one: int, strong: bool) -> Made | None:
+        """The stretch with the best F1."""
+        its = self.strong if strong else self.every
+        if its.p_stretch[one, 0] > self.cut:
+            return None
+        shares = [stretches(each.where[:, one : one + 1])[0] for each in (self.every, self.strong)]
+        n = int((its.where[0, one] >= 0).sum())
+        f1 = self._worth(one, shares[0], self._usual, shares[1] if strong else None)
+        f1 = np.where(shares[strong] * n >= _LEAST, f1, 0.0)
+        best = int(f1.argmax())
+        return Made(At(*STRETCHES[best]), strong, float(f1[best])) if f1[best] > 0 else None
+
     def _f1(self, one: int, rule: Where, strong: bool) -> float:
         """F1 as the half that rules are made from lets expect it."""
         hits = self._hits(self.every, one, rule)
-        recall, density = float(hits.mean()) if len(hits) else 0.0, float(self._crowd.density[one])
-        holds = max(self._holds(rule), recall * density)
-        if strong:
-            among = self._hits(self.strong, one, rule)
-            elsewhere, density = max(holds - recall * density, 0.0), 0.3 * density
-            recall = float(among.mean()) if len(among) else 0.0
-            holds, hits = recall * density + elsewhere, among
-        if hits.sum() < _LEAST or holds <= 0:
+        among = self._hits(self.strong, one, rule) if strong else hits
+        if among.sum() < _LEAST:
             return 0.0
-        precision = recall * density / holds
-        return 2 * precision * recall / (precision + recall)
+        share = [np.array([each.mean() if len(each) else 0.0]) for each in (hits, among)]
+        return float(self._worth(one, share[0], np.array([self._holds(rule)]), share[1] if strong else None)[0])
+
+    def _worth(
+        self,
+        one: int,
+        recall: Float64[np.ndarray, " rule"],
+        holds: Float64[np.ndarray, " rule"],
+        strong: Float64[np.ndarray, " rule"] | None,
+    ) -> Float64[np.ndarray, " rule"]:
+        """F1 of rules by their recall, their share of all places, and their recall among the strongest, if those are
+        what they are about."""
+        density = float(self._crowd.density[one])
+        holds = np.maximum(holds, recall * density)
+        if strong is not None:
+            elsewhere, density = holds - recall * density, 0.3 * density
+            recall, holds = strong, strong * density + elsewhere
+        precision = recall * density / np.maximum(holds, 1e-12)
+        return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
     def _hits(self, its: Around, one: int, rule: Where) -> Bool[np.ndarray, " example"]:
         there = its.tokens[0][one] >= 0

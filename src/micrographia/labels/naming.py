@@ -7,11 +7,11 @@ import numpy as np
 
 from micrographia.graph.graph import Graph, NodeLabel
 from micrographia.graph.nodes import NodeId
-from micrographia.ids import Layer
+from micrographia.ids import Layer, TokenId
 from micrographia.labels.label import Label
-from micrographia.labels.rules import REACH, Condition, Near, parse_rule
+from micrographia.labels.rules import REACH, At, Condition, Near, parse_rule
 from micrographia.labels.store import LabelBook
-from micrographia.labels.vocabulary import CLASSES
+from micrographia.labels.vocabulary import CLASSES, STARTS
 from micrographia.model.tokens import Tokenizer
 
 __all__ = ["agrees", "named"]
@@ -53,7 +53,22 @@ def _holds(rule: str, tokens: Sequence[int], position: int, tokenizer: Tokenizer
     if isinstance(parsed, Near):
         around = tokens[max(0, position - REACH) : position + REACH + 1]
         return sum(token in parsed.tokens for token in around) >= parsed.least
+    if isinstance(parsed, At):
+        return parsed.first <= _number(parsed, tokens, position, tokenizer) <= parsed.last
     return all(_meets(each, tokens, position + each.offset, tokenizer) for each in parsed.conditions)
+
+
+def _number(rule: At, tokens: Sequence[int], position: int, tokenizer: Tokenizer) -> int:
+    """Which token of its text, its line or its sentence a place is, counted from 1."""
+    front = len(tokenizer.front())
+    if rule.since == "text":
+        return position + 1 - (front if tuple(tokens[:front]) == tokenizer.front() else 0)
+    starts, special = STARTS[rule.since], {*tokenizer.front(), *tokenizer.ends}
+    for back in range(1, position + 1):
+        token = TokenId(tokens[position - back])
+        if token in special or starts(tokenizer.raw(token).decode("utf-8", "replace")):
+            return back
+    return position + 1
 
 
 def _meets(condition: Condition, tokens: Sequence[int], place: int, tokenizer: Tokenizer) -> bool:

@@ -20,12 +20,13 @@ from micrographia.labels.crowd import Crowd
 from micrographia.labels.exam import FEWEST, Exam
 from micrographia.labels.walk import Walk
 
-__all__ = ["Causal", "Outputs"]
+__all__ = ["Causal", "Outputs", "far_beyond"]
 
 _SAID = 10
 _FIRST = 5
-_MIXED = 1500
-_COMPARED = 200
+_MIXED = 3000
+_UPPER = 0.1
+_COMPARED = 2000
 _REDRAWN = 200
 
 
@@ -59,7 +60,7 @@ class Outputs:
         real = _coming(crowd, exam, tokens, following, chance)
         guessed = _coming(crowd, exam, tokens, likeliest, chance)
         null = _pointedness(crowd.writes[:n], effects, [seed, atlas.plan.layer])
-        return Outputs(tokens, cosines, concentration, beyond(concentration, null), *real, *guessed)
+        return Outputs(tokens, cosines, concentration, far_beyond(concentration, null), *real, *guessed)
 
     def screened(self, n: int, rate: float) -> Bool[np.ndarray, " feature"]:
         """The features whose promoted tokens lie nearer to what they write than those of random directions do."""
@@ -75,8 +76,9 @@ class Causal:
     """Places at which each was tried; 0 if it was not."""
     ablated: Float64[np.ndarray, " one"]
     boosted: Float64[np.ndarray, " one"]
-    per_length: Float64[np.ndarray, " one"]
-    """Half the difference, for a step as long as the final norm's scale."""
+    turned: Float64[np.ndarray, " one"]
+    """How far the residual turns towards the first few of its tokens, whatever the lengths of their rows, for a step as
+    long as the final norm's scale: half the difference between the two."""
     length: Float64[np.ndarray, " one"]
     """The mean length of its steps, in that measure."""
     auc: Float64[np.ndarray, " one"]
@@ -84,7 +86,7 @@ class Causal:
     high: Float64[np.ndarray, " one"]
     p: Float64[np.ndarray, " one"]
     random: float
-    """The mean of `per_length` of random directions."""
+    """Half the difference between the two changes of random directions, for a step as long as the norm's scale."""
 
     @staticmethod
     def of(
@@ -110,12 +112,26 @@ class Causal:
         position = position + 1
         boosted, ablated = (walk.changed(window, position, sign * added.float()) for sign in (1.0, -1.0))
         clean = walk.final[np.searchsorted(walk.branching, window), position]
-        pointing = _pointing(effects, outputs.tokens)[torch.from_numpy(who)]
-        at = [_logits(walk, x, pointing) for x in (clean, boosted, ablated)]
-        up, down = at[1] - at[0], at[2] - at[0]
+        found: list[np.ndarray] = []
+        for pointing in _pointing(effects, outputs.tokens):
+            at = [_along(walk, x, pointing[torch.from_numpy(who)]) for x in (clean, boosted, ablated)]
+            found += [at[1] - at[0], at[2] - at[0]]
         # A step moves logits by its length over the norm's scale, which differs from place to place.
-        worth = step / _scale(walk, clean).double().cpu().numpy()
-        return _judged(crowd, who, up, down, worth, chance)
+        worth = np.maximum(step / _scale(walk, clean).double().cpu().numpy(), 1e-12)
+        up, down, towards, away = found
+        return _judged(crowd, who, up, down, (towards - away) / 2 / worth, worth, chance)
+
+
+def far_beyond(found: Float64[np.ndarray, " one"], null: Float64[np.ndarray, " draw"]) -> Float64[np.ndarray, " one"]:
+    """How often draws of a null reach as far as what was found; where none does, as its upper tenth goes on: with a
+    tail that falls by the same factor at every step. Counts alone cannot tell one in a thousand from one in a million,
+    and among two thousand features that is what matters."""
+    p, upper = beyond(found, null), np.quantile(null, 1 - _UPPER) if len(null) else 0.0
+    excess = null[null > upper] - upper
+    if not len(excess):
+        return p
+    tail = len(excess) / len(null) * np.exp(-(found - upper) / excess.mean())
+    return np.where(found > null.max(), np.minimum(p, tail), p)
 
 
 def _pointedness(
@@ -154,14 +170,18 @@ def _places(
     return who.astype(np.int64), row, strengths
 
 
-def _pointing(effects: Effects, tokens: Int64[np.ndarray, "one said"]) -> Float[Tensor, "one d_model"]:
-    """What the mean logit of each one's tokens reads, against the vocabulary's mean."""
+def _pointing(
+    effects: Effects, tokens: Int64[np.ndarray, "one said"]
+) -> tuple[Float[Tensor, "one d_model"], Float[Tensor, "one d_model"]]:
+    """What the mean logit of each one's tokens reads, against the vocabulary's mean; and the mean direction of the
+    first few's rows. Rows differ threefold in length, and a random direction's nearest ones are long: the same step
+    moves their logits further. Who says one word says few, and random directions none: ten tokens would hide that."""
     index = torch.from_numpy(tokens).to(effects.lengths.device)
-    parts = [(effects.directions[i] * effects.lengths[i][..., None]).mean(1) for i in torch.split(index, 256)]
-    return torch.cat(parts)
+    logits = [(effects.directions[i] * effects.lengths[i][..., None]).mean(1) for i in torch.split(index, 256)]
+    return torch.cat(logits), torch.cat([effects.directions[i].mean(1) for i in torch.split(index[:, :_FIRST], 256)])
 
 
-def _logits(
+def _along(
     walk: Walk, residual: Float[Tensor, "job d_model"], pointing: Float[Tensor, "job d_model"]
 ) -> Float64[np.ndarray, " job"]:
     return ((residual.float() * pointing).sum(-1) / _scale(walk, residual)).double().cpu().numpy()
@@ -180,6 +200,7 @@ def _judged(
     who: Int64[np.ndarray, " job"],
     up: Float64[np.ndarray, " job"],
     down: Float64[np.ndarray, " job"],
+    turned: Float64[np.ndarray, " job"],
     step: Float64[np.ndarray, " job"],
     chance: np.random.Generator,
 ) -> Causal:
@@ -187,23 +208,32 @@ def _judged(
     size = len(crowd)
     n = np.bincount(who, minlength=size)
     every = np.maximum(n, 1)
-    effect = (up - down) / 2 / np.maximum(step, 1e-12)
 
     def mean(values: Float64[np.ndarray, " job"]) -> Float64[np.ndarray, " one"]:
         return np.bincount(who, values, size) / every
 
-    per_length = mean(effect)
-    null = np.sort(per_length[crowd.null][n[crowd.null] > 0])
+    whole, null = mean(turned), crowd.null
+    random = np.sort(whole[null][n[null] > 0])
     start = np.searchsorted(who, np.arange(size))
     low, high = np.full(size, np.nan), np.full(size, np.nan)
     for one in np.flatnonzero(n).tolist():
-        mine = effect[start[one] : start[one] + n[one]]
+        mine = turned[start[one] : start[one] + n[one]]
         drawn = chance.choice(mine, (_REDRAWN, n[one])).mean(1)
-        low[one], high[one] = np.quantile(_above(drawn, null), [0.025, 0.975])
-    p = np.where(n > 0, beyond(per_length, null), 1.0)
-    auc = _above(per_length, null)
-    random = float(null.mean()) if len(null) else 0.0
-    return Causal(n, mean(down), mean(up), per_length, mean(step), auc, low, high, p, random)
+        low[one], high[one] = np.quantile(_above(drawn, random), [0.025, 0.975])
+    p = np.where(n > 0, far_beyond(whole, random), 1.0)
+    moved = mean((up - down) / 2 / step)[null][n[null] > 0]
+    return Causal(
+        n=n,
+        ablated=mean(down),
+        boosted=mean(up),
+        turned=whole,
+        length=mean(step),
+        auc=_above(whole, random),
+        low=low,
+        high=high,
+        p=p,
+        random=float(moved.mean()) if len(moved) else 0.0,
+    )
 
 
 def _above(values: Float64[np.ndarray, " value"], null: Float64[np.ndarray, " draw"]) -> Float64[np.ndarray, " value"]:
@@ -229,15 +259,16 @@ def _coming(
     for one, (found, count, n) in enumerate(counts):
         mine[one] = count[np.isin(found, tokens[one])].sum() / n if n else 0.0
     usable = [one for one in range(crowd.n_features) if counts[one][2] >= FEWEST]
-    others = chance.permutation(usable)[:_COMPARED]
-    elsewhere = np.zeros((len(others), size))
+    reached, total, compared = np.zeros(size, dtype=np.int64), np.zeros(size), np.zeros(size, dtype=np.int64)
     table = np.zeros(max(int(coming.max(initial=0)), int(tokens.max(initial=0))) + 2)
-    for i, other in enumerate(map(int, others)):
+    others = chance.permutation(np.array(usable, dtype=np.int64))[:_COMPARED]
+    for other in map(int, others):
         found, count, n = counts[other]
         table[found] = count / n
-        elsewhere[i] = table[tokens].sum(1)
+        theirs, another = table[tokens].sum(1), np.arange(size) != other
         table[found] = 0.0
-        elsewhere[i, other] = np.nan
-    reached = np.nansum(elsewhere >= mine, axis=0)
-    p = np.where([each[2] >= FEWEST for each in counts], (reached + 1) / (np.isfinite(elsewhere).sum(0) + 1), 1.0)
-    return mine, np.nansum(elsewhere, axis=0) / np.maximum(np.isfinite(elsewhere).sum(0), 1), p
+        reached += (theirs >= mine) & another
+        total += theirs * another
+        compared += another
+    p = np.where([each[2] >= FEWEST for each in counts], (reached + 1) / (compared + 1), 1.0)
+    return mine, total / np.maximum(compared, 1), p

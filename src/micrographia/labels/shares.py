@@ -6,22 +6,35 @@ surprise around as many random places of the same text, at the same distance. Th
 best of many tokens was taken, that some are common, and how few places there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from micrographia.atlas.text import Text
 from micrographia.labels.vocabulary import Vocabulary
 
-__all__ = ["OFFSETS", "Found", "ShareNull", "around", "surprises"]
+__all__ = [
+    "DRAWS",
+    "OFFSETS",
+    "SIZES",
+    "Found",
+    "ShareNull",
+    "around",
+    "beyond_drawn",
+    "first_so_many",
+    "surprise",
+    "surprises",
+]
 
 OFFSETS = tuple(range(-8, 9))
 """The distances that are looked at."""
-_SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
-_DRAWS = 2000
+SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""The numbers of places that a null has."""
+DRAWS = 2000
+"""Sets of random places of each size."""
 _AT_ONCE = 256
 
 
@@ -65,11 +78,11 @@ class ShareNull:
     __slots__ = ("_sorted",)
 
     def __init__(self, text: Text, places: Int64[np.ndarray, " place"], vocabulary: Vocabulary, seed: int) -> None:
-        drawn = np.random.default_rng(seed).choice(places, (_DRAWS, _SIZES[-1]))
+        drawn = np.random.default_rng(seed).choice(places, (DRAWS, SIZES[-1]))
         self._sorted: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         for offset in OFFSETS:
             tokens = around(text, drawn, offset)
-            for size in _SIZES:
+            for size in SIZES:
                 token, kind = surprises(tokens[:, :size], vocabulary)
                 self._sorted[offset, size] = np.sort(token.surprise), np.sort(kind.surprise)
 
@@ -77,18 +90,31 @@ class ShareNull:
         self, tokens: Int64[np.ndarray, "feature example"], offset: int, vocabulary: Vocabulary
     ) -> tuple[Float64[np.ndarray, " feature"], Float64[np.ndarray, " feature"]]:
         """p-values of the most surprising token and class; of each feature the first so many places that a null has."""
-        valid = tokens >= 0
-        n = valid.sum(1)
-        size = np.array([0, *_SIZES])[np.searchsorted(_SIZES, n, side="right")]
-        some = np.where(valid & (np.cumsum(valid, axis=1) <= size[:, None]), tokens, -1)
-        found = surprises(some, vocabulary)
-        p = tuple(np.ones(len(tokens)) for _ in found)
-        for each in _SIZES:
-            rows = np.flatnonzero(size == each)
-            for into, one, null in zip(p, found, self._sorted[offset, each], strict=True):
-                reached = _DRAWS - np.searchsorted(null, one.surprise[rows], side="left")
-                into[rows] = (reached + 1) / (_DRAWS + 1)
-        return p[0], p[1]
+        kept, size = first_so_many(tokens >= 0)
+        found = surprises(np.where(kept, tokens, -1), vocabulary)
+        null = [{each: self._sorted[offset, each][i] for each in SIZES} for i in range(2)]
+        return beyond_drawn(found[0].surprise, size, null[0]), beyond_drawn(found[1].surprise, size, null[1])
+
+
+def first_so_many(
+    valid: Bool[np.ndarray, "feature example"],
+) -> tuple[Bool[np.ndarray, "feature example"], Int64[np.ndarray, " feature"]]:
+    """Of each feature's places the first so many that a null has, and how many those are."""
+    size = np.array([0, *SIZES])[np.searchsorted(SIZES, valid.sum(1), side="right")]
+    return valid & (np.cumsum(valid, axis=1) <= size[:, None]), size
+
+
+def beyond_drawn(
+    found: Float64[np.ndarray, " feature"],
+    size: Int64[np.ndarray, " feature"],
+    null: Mapping[int, Float64[np.ndarray, " draw"]],
+) -> Float64[np.ndarray, " feature"]:
+    """How often as many random places reach what was found; 1 for too few places. The null is sorted, by size."""
+    p = np.ones(len(found))
+    for each, drawn in null.items():
+        rows = np.flatnonzero(size == each)
+        p[rows] = (len(drawn) - np.searchsorted(drawn, found[rows], side="left") + 1) / (len(drawn) + 1)
+    return p
 
 
 def _surprises(tokens: Int64[np.ndarray, "feature example"], vocabulary: Vocabulary) -> tuple[Found, Found]:
@@ -98,7 +124,7 @@ def _surprises(tokens: Int64[np.ndarray, "feature example"], vocabulary: Vocabul
     count = np.where(valid, same.sum(2), 0)
     share = count / np.maximum(n, 1)[:, None]
     corpus = vocabulary.frequency[np.maximum(tokens, 0)]
-    worth = np.where(valid, _surprise(share, corpus, n[:, None]), 0.0)
+    worth = np.where(valid, surprise(share, corpus, n[:, None]), 0.0)
     best = worth.argmax(1)
     row = np.arange(len(tokens))
     bits = np.log2(np.where(valid & (count > 0), share, 1.0))
@@ -108,12 +134,12 @@ def _surprises(tokens: Int64[np.ndarray, "feature example"], vocabulary: Vocabul
     held = vocabulary.members[:, np.maximum(tokens, 0)] & valid
     shares = held.sum(2).T / np.maximum(n, 1)[:, None]
     usual = np.clip(vocabulary.members @ vocabulary.frequency, 1e-9, 1 - 1e-9)
-    worths = _surprise(shares, usual[None], n[:, None])
+    worths = surprise(shares, usual[None], n[:, None])
     which = worths.argmax(1)
     return token, Found(which, shares[row, which], usual[which], worths[row, which], entropy, n)
 
 
-def _surprise(
+def surprise(
     share: Float64[np.ndarray, "feature one"],
     corpus: Float64[np.ndarray, "#feature one"],
     n: Int64[np.ndarray, "feature 1"],

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from micrographia.atlas.text import Text
 from micrographia.model.model import Model
 
-__all__ = ["CLASSES", "Vocabulary"]
+__all__ = ["CLASSES", "STARTS", "Vocabulary"]
 
 _SAMPLE = 10_000
 _CLOSER = 0.999
+_NEIGHBOURS = 5
 _SUFFIXES = ("ing", "ed", "ly", "tion", "er", "est", "ness", "ment", "able")
 
 
@@ -56,6 +57,13 @@ CLASSES: Mapping[str, Callable[[str], bool]] = {
     **{f"a word in -{end}": _suffix(end) for end in _SUFFIXES},
 }
 """Classes of tokens that a label may name, each with its test of a token's text."""
+STARTS: Mapping[str, Callable[[str], bool]] = {
+    "line": lambda piece: "\n" in piece and not piece.rpartition("\n")[2].strip(),
+    "sentence": lambda piece: (
+        STARTS["line"](piece) or piece.rstrip(" \"')]”’»").endswith((".", "!", "?", "。", "！", "？"))
+    ),
+}
+"""Tests of whether a line or a sentence starts behind a token."""
 
 
 @final
@@ -74,10 +82,18 @@ class Vocabulary:
     """Tokens of the text, to compare others with."""
     nearness: dict[int, float]
     """How near a token's kin is, as far as anybody asked."""
+    common: Int64[np.ndarray, " token"]
+    """The commonest tokens of the text."""
+    neighbours: dict[int, Int64[np.ndarray, " few"]]
+    """Those of the commonest that are nearest to a token, as far as anybody asked."""
     odd: Mapping[int, str]
     """How tokens are shown that are a part of a character."""
     spaced: bool
     """Whether a word's first token begins with a space."""
+    front: int
+    """Tokens that stand in front of every text."""
+    behind: Mapping[str, Bool[np.ndarray, " d_vocab"]]
+    """The tokens behind which a line or a sentence starts."""
 
     @staticmethod
     def of(model: Model, text: Text, seed: int) -> "Vocabulary":
@@ -91,9 +107,20 @@ class Vocabulary:
         embed = embed - frequency.astype(np.float32) @ embed
         directions = embed / np.maximum(np.sqrt((embed**2).sum(1, keepdims=True)), 1e-12)
         sample = np.random.default_rng(seed).permutation(np.flatnonzero(counts))[:_SAMPLE]
+        common = np.argsort(-counts, kind="stable")[: min(_SAMPLE, int((counts > 0).sum()))]
         odd = {token: model.tokenizer.piece(token) for token in range(known) if "\ufffd" in texts[token]}
         spaced = sum(text[:1] == " " for text in texts) > len(texts) / 10
-        return Vocabulary(texts, frequency, members, directions, sample, {}, odd, spaced)
+        special = np.isin(np.arange(n), [*model.tokenizer.front(), *model.tokenizer.ends])
+        behind = {name: special | np.array([holds(piece) for piece in texts]) for name, holds in STARTS.items()}
+        front = len(model.tokenizer.front())
+        return Vocabulary(texts, frequency, members, directions, sample, {}, common, {}, odd, spaced, front, behind)
+
+    def starts(self, since: str) -> tuple[Bool[np.ndarray, " more"], int]:
+        """For every token whether a line or a sentence starts behind it; at the end, for no token, it does. A text
+        starts only there, and of its tokens so many do not count."""
+        if since == "text":
+            return np.append(np.zeros(len(self.texts), dtype=bool), True), self.front
+        return np.append(self.behind[since], True), 0
 
     def kin(self, token: int, others: Int64[np.ndarray, " other"]) -> Bool[np.ndarray, " other"]:
         """Which of some tokens are kin to one."""
@@ -102,6 +129,19 @@ class Vocabulary:
         names = [_stem(self.texts[int(other)]) for other in others]
         alike = np.array([bool(stem) and name == stem for name in names], dtype=bool)
         return close | alike | (others == token)
+
+    def alike(self, tokens: Int64[np.ndarray, " token"]) -> Int64[np.ndarray, " other"]:
+        """The tokens nearest in the embedding to some, without these."""
+        new = np.array([token for token in tokens.tolist() if token not in self.neighbours], dtype=np.int64)
+        if len(new):
+            close = self.directions[new] @ self.directions[self.common].T
+            close[new[:, None] == self.common[None]] = -np.inf
+            few = min(_NEIGHBOURS, len(self.common))
+            best = np.argpartition(-close, few - 1, axis=1)[:, :few]
+            self.neighbours.update(zip(new.tolist(), self.common[best], strict=True))
+        return np.setdiff1d(
+            np.concatenate([tokens[:0], *(self.neighbours[token] for token in tokens.tolist())]), tokens
+        )
 
     def _near(self, token: int) -> float:
         """The cosine from which on others are kin to one."""
