@@ -15,7 +15,7 @@ from tests.interop.environments import environment
 
 __all__ = ["Peer", "Side", "fit"]
 
-Side: TypeAlias = Literal["sparsify", "ours", "circuit-tracer", "our attribution"]
+Side: TypeAlias = Literal["sparsify", "ours", "circuit-tracer", "our attribution", "delphi", "our atlas"]
 
 HERE = Path(__file__).parent
 SCRIPTS: dict[Side, tuple[str | None, Path]] = {
@@ -23,6 +23,8 @@ SCRIPTS: dict[Side, tuple[str | None, Path]] = {
     "ours": (None, HERE / "our_training.py"),
     "circuit-tracer": ("attribution", HERE.parents[1] / "tests" / "interop" / "peers" / "attribution.py"),
     "our attribution": (None, HERE / "our_attribution.py"),
+    "delphi": ("delphi", HERE / "delphi_cache.py"),
+    "our atlas": (None, HERE / "our_atlas.py"),
 }
 """The environment of a side, None being the one that runs this, and what runs in it."""
 THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -56,7 +58,8 @@ class Peer:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.before_mb = self.ask(**make)["before_mb"]
+        self.made = self.ask(**make)
+        self.before_mb = self.made["before_mb"]
 
     def ask(self, **request: object) -> dict[str, float]:
         assert self.process.stdin is not None
