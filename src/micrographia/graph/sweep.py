@@ -83,7 +83,7 @@ def split(stage: Int[Tensor, " row"], position: Int[Tensor, " row"], size: int, 
 class Sweeper:
     """Carries readings down through one frozen run. It keeps its buffers from block to block."""
 
-    def __init__(self, adjoint: Adjoint, *, block_size: int = 4096, overhead: int | None = None) -> None:
+    def __init__(self, adjoint: Adjoint, *, block_size: int = 2048, overhead: int | None = None) -> None:
         """`block_size` and `overhead` are those of `split`; a pair that reads many writers costs more than others."""
         self.adjoint = adjoint
         self.block_size = block_size
