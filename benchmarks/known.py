@@ -28,6 +28,7 @@ from micrographia.bases.transcoder import Encoder, PerLayer, TranscoderLayer
 from micrographia.corpus.corpus import Corpus
 from micrographia.ids import Layer
 from micrographia.labels.build import LabelConfig, build_labels
+from micrographia.labels.crowd import mixtures
 from micrographia.labels.judging import F1_LEAST
 from micrographia.labels.label import Label
 from micrographia.labels.store import LabelBook
@@ -62,13 +63,12 @@ def known(corpus: Corpus, tokens: int, place: Path, config: LabelConfig = LabelC
     found: dict[str, object] = {"tokens": [model.tokenizer.piece(token) for token in chosen]}
     with LabelBook.create(place / "atlas.labels") as book:
         build_labels(model, basis, Atlas.open(place / "atlas"), book, config=config)
-        for layer, table, wanted in (
-            *((layer, "embedding", "input") for layer in EARLY),
-            (LATE, "unembedding", "output"),
-        ):
+        for layer in (*EARLY, LATE):
+            wanted = "output" if layer == LATE else "input"
+            what = "embedding rows" if layer == 0 else "unembedding rows" if layer == LATE else "words"
             labels = book.labels(layer)
             known, random = ([labels[i] for i in some] for some in (range(KNOWN), range(KNOWN, 2 * KNOWN)))
-            found[f"{table}, layer {layer}"] = {
+            found[f"{what}, layer {layer}"] = {
                 "kinds": _kinds(known),
                 "missed": dict(Counter(_reason(each, wanted) for each in known if each.kind not in (wanted, "both"))),
                 "names": [each.text for each in known],
@@ -104,7 +104,6 @@ def known_basis(model: Model, corpus: Corpus, chosen: Sequence[int]) -> PerLayer
     found: dict[Layer, TranscoderLayer] = {}
     for layer, site in sites.items():
         x, its = run[site][:, 1:].flatten(0, 1), kept.layers[layer]
-        mixed = torch.randn(3, KNOWN, its.encoder.n_features, generator=generator)
         if layer == LATE:
             reads, writes, share = says / _gain(model, layer), says, _SAID
         else:
@@ -112,9 +111,9 @@ def known_basis(model: Model, corpus: Corpus, chosen: Sequence[int]) -> PerLayer
             spread = spread + 0.05 * spread.diagonal().mean() * torch.eye(len(spread))
             rows = _rows(model.weights.embed, chosen) * _gain(model, layer) if layer == 0 else _means(x, ids, chosen)
             inverse: Tensor = torch.linalg.inv(spread)
-            reads, writes, share = rows @ inverse, mixed[0] @ its.decoder.float(), _FREQUENCY
-        reads = torch.cat([reads, mixed[1] @ its.encoder.weight.float()])
-        writes = torch.cat([writes, mixed[2] @ its.decoder.float()])
+            reads, writes, share = rows @ inverse, mixtures(its.decoder.float(), KNOWN, generator), _FREQUENCY
+        reads = torch.cat([reads, mixtures(its.encoder.weight.float(), KNOWN, generator)])
+        writes = torch.cat([writes, mixtures(its.decoder.float(), KNOWN, generator)])
         found[layer] = _with(its, x, reads, writes, share)
     return PerLayer(found)
 
@@ -144,8 +143,10 @@ def _with(
         case _:
             others = torch.zeros_like(kept.encoder.bias)
     mine = torch.stack([values[values[:, i] > least[i], i].mean() for i in range(n)])
-    usual = (_strength(kept, x) * row_norms(kept.decoder.float())).median()
-    writes = writes / row_norms(writes)[:, None] * (usual / mine)[:, None]
+    lengths = row_norms(kept.decoder.float())
+    step = (_strength(kept, x) * lengths).median()
+    # A row that is longer than others would lead in every random mixture of them.
+    writes = writes / row_norms(writes)[:, None] * (step / mine).clamp(max=float(lengths.median()))[:, None]
     encoder = Encoder(
         torch.cat([reads.to(dtype), kept.encoder.weight[n:]]),
         torch.cat([torch.zeros(n, dtype=dtype), kept.encoder.bias[n:]]),

@@ -1,6 +1,7 @@
 """Labels that come along are read and never written; one's own are kept elsewhere, and shown."""
 
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,22 @@ def test_a_slim_copy_keeps_names_whole_and_of_the_rest_the_kind(own: LabelBook, 
     assert [each.name for each in tmp_path.glob("slim*")] == ["slim"]
     with pytest.raises(CallError, match="there already"):
         own.slim(tmp_path / "slim")
+
+
+def test_of_a_slim_copy_that_fails_nothing_is_left(
+    own: LabelBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, *more):
+            if sql == "VACUUM":
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *more)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **more: connect(path, factory=Full, **more))
+    with pytest.raises(WorkError, match="the disk is full"):
+        own.slim(tmp_path / "slim")
+    assert not list(tmp_path.glob("slim*"))
 
 
 @pytest.mark.parametrize("way", ["whole", "from here"])

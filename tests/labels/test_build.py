@@ -113,5 +113,5 @@ def test_a_layer_that_is_not_there_is_refused(found: Labelled) -> None:
 
 def test_one_in_three_hundred_random_directions_may_be_above_the_bar() -> None:
     reached = np.random.default_rng(0).random(900)
-    assert (reached > _bar(reached)).sum() == 2
-    assert _bar(reached[:299]) == reached[:299].max()
+    assert (reached > _bar(reached, 300)).sum() == 2
+    assert _bar(reached[:299], 300) == reached[:299].max()

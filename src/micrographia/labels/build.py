@@ -30,7 +30,7 @@ from micrographia.labels.judging import AUC_LEAST, Judged, Tested, best_of, judg
 from micrographia.labels.label import Provenance
 from micrographia.labels.making import Made, Making
 from micrographia.labels.outputs import Causal, Outputs
-from micrographia.labels.rules import At, Where
+from micrographia.labels.rules import At, Rule, Where
 from micrographia.labels.shares import ShareNull
 from micrographia.labels.standing import StandingNull
 from micrographia.labels.store import Control, LabelBook
@@ -44,6 +44,8 @@ __all__ = ["METHOD", "LabelConfig", "build_labels"]
 METHOD = "rules-3"
 _OTHERS = 20
 _RARE = 300
+"""Fewer than one in so many random directions reach farther than what is asked of a rule, and half as many farther than
+what is asked of one about the strongest activations alone: together fewer than one in a hundred."""
 
 
 class LabelConfig(BaseModel):
@@ -55,7 +57,7 @@ class LabelConfig(BaseModel):
     """Positions that are read anew of the half that labels are made from."""
     held: int = Field(default=64_000, gt=0)
     """And of the half that they are tested on."""
-    windows: int = Field(default=64, gt=0)
+    windows: int = Field(default=128, gt=0)
     """Windows of that half in which features are changed and tokens replaced."""
     places: int = Field(default=4, gt=0)
     """Places at which each feature is changed, and each rule tried."""
@@ -172,9 +174,9 @@ class _Stage:
         text = work.atlas.text
         making = Making(crowd, text, walk.reading, self.vocabulary, self.null, self.stands, c.rate)
         asked = [one for one in range(len(crowd)) if 0 < crowd.density[one] <= DENSE]
-        where = self._tested(crowd, exam, making, {one: making.reads(one, False) for one in asked}, "f1")
-        strong = self._tested(crowd, exam, making, {one: making.reads(one, True) for one in asked}, "f1")
-        near = self._tested(crowd, exam, making, {one: making.near(one) for one in asked}, "auc")
+        where = self._tested(crowd, exam, making, {one: making.reads(one, False) for one in asked}, "f1", _RARE)
+        strong = self._tested(crowd, exam, making, {one: making.reads(one, True) for one in asked}, "f1", 2 * _RARE)
+        near = self._tested(crowd, exam, making, {one: making.near(one) for one in asked}, "auc", _RARE)
         outputs = Outputs.of(crowd, its, exam, walk, self.effects, c.seed)
         screened = _screened(crowd, outputs, c.rate)
         causal = Causal.of(crowd, outputs, exam, walk, self.effects, screened[: crowd.n_features], c.places, c.seed)
@@ -190,8 +192,16 @@ class _Stage:
             layer, crowd, exam, making, where, strong, near, outputs, causal, speaks, left, n, self.vocabulary
         )
 
-    def _tested(self, crowd: Crowd, exam: Exam, making: Making, rules: dict[int, Made | None], figure: str) -> Tested:
-        """Put rules to the test; the bar is what fewer than one in so many random directions reaches."""
+    def _tested(
+        self,
+        crowd: Crowd,
+        exam: Exam,
+        making: Making,
+        rules: dict[int, Made | None],
+        figure: str,
+        rare: int,
+    ) -> Tested:
+        """Put rules to the test. The bar is what fewer than one in so many random directions exceeds."""
         size = len(crowd)
         marks: list[Marks | None] = [None] * size
         made = [rules.get(one) for one in range(size)]
@@ -213,12 +223,22 @@ class _Stage:
         null = marks[crowd.null]
         reached = np.array([0.0 if each is None else float(getattr(each, figure)) for each in null])
         random = float(np.mean([0.5 if each is None else each.auc for each in null]))
-        return Tested(made, marks, shuffled, top, _bar(reached), random)
+        special = np.array([each is not None and _names_special(each.rule, self.vocabulary) for each in made])
+        words = np.where(special[crowd.null], 0.0, reached)
+        bars = np.where(special, _bar(reached, rare), _bar(words, rare))
+        return Tested(made, marks, shuffled, top, bars, random)
 
 
-def _bar(reached: Float64[np.ndarray, " random"]) -> float:
-    """What fewer than one in `_RARE` random directions exceeds: of fewer than that, the best."""
-    return float(np.sort(reached)[-max(1, len(reached) // _RARE)])
+def _names_special(rule: Rule, vocabulary: Vocabulary) -> bool:
+    """Whether a rule names a token that begins or ends texts. In some layers the stream is like nothing else there, so
+    that random directions detect it. That says something against a rule that names it, and nothing against others."""
+    named = [token for each in rule.conditions for token in each.tokens] if isinstance(rule, Where) else []
+    return bool(vocabulary.special[named].any())
+
+
+def _bar(reached: Float64[np.ndarray, " random"], rare: int) -> float:
+    """What fewer than one in so many random directions exceeds: of fewer than that, the best."""
+    return float(np.sort(reached)[-max(1, len(reached) // rare)])
 
 
 def _is_strong(made: Made | None) -> bool:

@@ -1,8 +1,9 @@
 """The features of a layer, and behind them as many random directions as are wanted, over the windows of a reading.
 
-A random direction reads and writes random mixtures of what the layer's features read and write, so that it lies where
-they lie; it is active where its value is largest, at the share of places at which some feature of the layer is. It goes
-through everything that a feature goes through, and what is said of it is wrong.
+A random direction reads and writes random mixtures of what the layer's features read and write, each counted with the
+same length, so that it lies where they lie, and no few long rows are all that it is made of; it is active where its
+value is largest, at the share of places at which some feature of the layer is. It goes through everything that a
+feature goes through, and what is said of it is wrong.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,17 @@ from micrographia.labels.halves import Halves, Reading
 from micrographia.labels.walk import Walk
 from micrographia.model.weights import Weights
 
-__all__ = ["DENSE", "Crowd"]
+__all__ = ["DENSE", "Crowd", "mixtures"]
 
 DENSE = 0.1
 """The share of places from which on a feature is dense."""
 _SPAN = Span(0, 0)
+
+
+def mixtures(rows: Float[Tensor, "feature wide"], n: int, generator: torch.Generator) -> Float[Tensor, "random wide"]:
+    """Random mixtures of rows, each counted with the same length."""
+    unit = rows / row_norms(rows.float()).clamp(min=1e-12).to(rows)[:, None]
+    return torch.randn(n, len(rows), generator=generator).to(rows) @ unit
 
 
 @final
@@ -68,7 +75,7 @@ class Crowd:
         copied = chance.choice(alive, n_random) if len(alive) else np.full(n_random, 0.01)
         row, who, strength = seen.entries(copied, len(density))
         generator = torch.Generator().manual_seed(seed + 1)
-        mixed = torch.randn(n_random, len(writes), generator=generator).to(writes) @ writes
+        mixed = mixtures(writes, n_random, generator)
         lengths = row_norms(writes)[torch.from_numpy(chance.integers(0, len(writes), n_random))]
         mixed *= (lengths / row_norms(mixed).clamp(min=1e-12))[:, None]
         order = np.argsort(who, kind="stable")
@@ -130,14 +137,12 @@ class _Seen:
 def _reads(watch: Watch, weights: Weights, n: int, seed: int) -> Float[Tensor, "random wide"]:
     """Random mixtures of what the features read; of neurons, of their activations by what they write."""
     generator = torch.Generator().manual_seed(seed)
-    mixed = torch.randn(n, watch.n_features, generator=generator)
     match watch:
         case EncoderWatch(_, encoder):
-            rows = encoder.weight
-            return mixed.to(rows) @ rows
+            return mixtures(encoder.weight, n, generator)
         case _:
             norms = watch.write_norms
-            return mixed.to(norms) * norms
+            return torch.randn(n, watch.n_features, generator=generator).to(norms) * norms
 
 
 def _of_atlas(atlas: LayerAtlas, halves: Halves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

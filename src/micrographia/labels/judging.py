@@ -44,8 +44,8 @@ class Tested:
     marks: list[Marks | None]
     shuffled: Float64[np.ndarray, " one"]
     top_token: Float64[np.ndarray, " one"]
-    bar: float
-    """What fewer than one in 300 random directions exceeds."""
+    bar: Float64[np.ndarray, " one"]
+    """What fewer than one in so many random directions exceeds."""
     random: float
 
 
@@ -100,7 +100,7 @@ class Judged:
         if made is None or marks is None:
             return False, None
         text = _text(made, self.vocabulary)
-        bar = max(tested.bar, F1_LEAST)
+        bar = max(float(tested.bar[one]), F1_LEAST)
         if not would_pass(tested, one, F1_LEAST, "f1"):
             said = f"its F1 in unseen documents is {marks.f1:.2f}, and more than {bar:.2f} is needed"
             return False, (text, f"The label “{text}” was withdrawn: {said}.")
@@ -118,7 +118,7 @@ class Judged:
         made, marks = self.near.made[one], self.near.marks[one]
         if made is None or marks is None:
             return False, None
-        bar = max(self.near.bar, AUC_LEAST)
+        bar = max(float(self.near.bar[one]), AUC_LEAST)
         if would_pass(self.near, one, AUC_LEAST, "auc") and marks.low > self.near.random:
             return True, None
         text = made.rule.words(self.vocabulary)
@@ -189,7 +189,7 @@ class Judged:
             **asdict(marks),
             shuffled=float(tested.shuffled[one]),
             random=tested.random,
-            bar=tested.bar,
+            bar=float(tested.bar[one]),
             top_token=float(tested.top_token[one]),
         )
 
@@ -260,13 +260,13 @@ def _share(found: Found, one: int, p: float, offset: int, name: str) -> Share:
 def judged(
     outputs: Outputs, causal: Causal, screened: Bool[np.ndarray, " one"], rate: float, n: int
 ) -> Bool[np.ndarray, " one"]:
-    """Whose claim about the output holds, features and random directions; what is beyond chance, features decide."""
+    """Whose claim about the output holds, features and random directions; what is beyond chance, features decide. Of
+    those that are tried, whose words move, and of these, whose words come."""
     holds = screened & (causal.ablated < 0) & (causal.boosted > 0)
-    tried = np.flatnonzero(screened[:n] & (causal.n[:n] > 0))
-    holds &= causal.p <= _cut(causal.p[tried], rate)
-    comes = np.zeros(len(holds), dtype=bool)
+    holds &= causal.p <= _cut(causal.p[:n][screened[:n] & (causal.n[:n] > 0)], rate)
+    moved, comes = holds[:n].copy(), np.zeros(len(holds), dtype=bool)
     for p in (outputs.p_next, outputs.p_argmax):
-        comes |= p <= _cut(p[tried], rate)
+        comes |= p <= _cut(p[:n][moved], rate)
     return holds & comes
 
 
@@ -276,7 +276,7 @@ def would_pass(tested: Tested, one: int, least: float, figure: str) -> bool:
     if marks is None:
         return False
     figures: float = getattr(marks, figure)
-    return figures > tested.bar and figures >= least
+    return bool(figures > tested.bar[one]) and figures >= least
 
 
 def best_of(where: Tested, strong: Tested, one: int) -> Tested:

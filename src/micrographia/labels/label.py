@@ -114,8 +114,8 @@ class Held(_Record):
     random: float
     """The mean of `auc` for random directions, with rules made in the same way."""
     bar: float
-    """What fewer than one in 300 random directions exceeds: in F1 with a rule about the text up to the place, in `auc`
-    with one about words around."""
+    """What hardly a random direction exceeds: in F1 with a rule about the text up to the place, in `auc` with one about
+    words around."""
     top_token: float
     """`auc` of the commonest token among its strongest places, as a rule."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from micrographia.atlas.atlas import LayerAtlas
 from micrographia.atlas.discoveries import beyond, passing
 from micrographia.atlas.effects import Effects, row_norms
-from micrographia.labels.crowd import Crowd
+from micrographia.labels.crowd import Crowd, mixtures
 from micrographia.labels.exam import FEWEST, Exam
 from micrographia.labels.walk import Walk
 
@@ -139,7 +139,7 @@ def _pointedness(
 ) -> Float64[np.ndarray, " draw"]:
     """The mean cosine of the first few promoted tokens of many random mixtures of what features write."""
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
-    mixed = torch.randn(_MIXED, len(writes), generator=generator).to(writes) @ writes
+    mixed = mixtures(writes, _MIXED, generator)
     found = [cosines.topk(min(_FIRST, cosines.shape[1])).values.mean(1) for cosines in effects.cosines(mixed)]
     return torch.cat(found).double().cpu().numpy()
 

@@ -241,7 +241,7 @@ class LabelBook:
         partial = path.with_name(f"{path.name}.partial")
         with store.writing(path, kind=WorkError, elsewhere="choose another place."):
             partial.unlink(missing_ok=True)
-        with LabelBook.create(partial) as smaller:
+        with _gone_if_it_fails(partial), LabelBook.create(partial) as smaller, _understood(partial):
             controls, provenances = self.controls(), self.provenances()
             for layer in self.layers:
                 labels = (_without_evidence(each) for each in self._made(layer))
@@ -423,6 +423,17 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _gone_if_it_fails(partial: Path) -> Generator[None]:
+    """Leave nothing of a file that could not be written."""
+    try:
+        yield
+    except BaseException:
+        for each in partial.parent.glob(f"{partial.name}*"):
+            each.unlink()
         raise
 
 

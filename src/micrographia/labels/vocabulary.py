@@ -92,6 +92,8 @@ class Vocabulary:
     """Whether a word's first token begins with a space."""
     front: int
     """Tokens that stand in front of every text."""
+    special: Bool[np.ndarray, " d_vocab"]
+    """The tokens that begin and end texts."""
     behind: Mapping[str, Bool[np.ndarray, " d_vocab"]]
     """The tokens behind which a line or a sentence starts."""
 
@@ -113,7 +115,9 @@ class Vocabulary:
         special = np.isin(np.arange(n), [*model.tokenizer.front(), *model.tokenizer.ends])
         behind = {name: special | np.array([holds(piece) for piece in texts]) for name, holds in STARTS.items()}
         front = len(model.tokenizer.front())
-        return Vocabulary(texts, frequency, members, directions, sample, {}, common, {}, odd, spaced, front, behind)
+        return Vocabulary(
+            texts, frequency, members, directions, sample, {}, common, {}, odd, spaced, front, special, behind
+        )
 
     def starts(self, since: str) -> tuple[Bool[np.ndarray, " more"], int]:
         """For every token whether a line or a sentence starts behind it; at the end, for no token, it does. A text
