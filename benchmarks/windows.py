@@ -1,12 +1,13 @@
 """What the likeness of texts around a feature's strongest places is worth, with each embedder.
 
-    python -m benchmarks.windows [--atlas ATLAS] [--each 60] [--part 800] [--out windows.json]
+    python -m benchmarks.windows [--atlas ATLAS] [--each 60] [--part 400] [--out windows.json]
 
 How many features of each kind are beyond random places (p at most .05), window by window, beside two controls. Random
 places, which are beyond themselves one time in twenty. And random directions, mixtures of what a layer's features
-read, as many as features of a kind: whatever is said of them is said of any direction. Their strongest places must be
-read anew, in a part of the atlas's text; those of the features are taken from the same part as well. Beside both
-embedders, the model's own states with their mean taken away, which is most of their cosine.
+read, as many as features of a kind: whatever is said of them is said of any direction; `auc` is how often a feature's
+score is above one of theirs. Their strongest places must be read anew, in a part of the atlas's text; those of the
+features are taken from the same part as well. Beside both embedders, the model's own states with their mean taken
+away, which is most of their cosine.
 """
 
 import argparse
@@ -27,12 +28,14 @@ from micrographia.errors import CallError
 from micrographia.ids import Layer, TokenId
 from micrographia.labels.beside import labels_beside
 from micrographia.labels.halves import Halves
+from micrographia.labels.label import Window
 from micrographia.labels.windows import WINDOWS, Embedder, embedder_named, strongest_places, window_scores
 from micrographia.microscope import Microscope
 from micrographia.microscope import open as open_scope
 from micrographia.model.site import Site
 
 KINDS = ("input", "output", "cross", "obscure")
+DIRECTIONS = "random directions"
 LEVEL = 0.05
 KEPT = 64
 BATCH = 8
@@ -89,7 +92,7 @@ def in_part(
         )
         mixed = torch.randn(per_layer, len(rows), generator=generator) @ rows
         reads[watch.site] = torch.cat([rows[[i for _, i in asked]], mixed])
-        names += [*(kind for kind, _ in asked), *["random directions"] * per_layer]
+        names += [*(kind for kind, _ in asked), *[DIRECTIONS] * per_layer]
     ids, length = atlas.text.ids[:n_windows], atlas.text.length
     best = {
         site: (torch.empty(0, len(rows)), torch.empty(0, len(rows), dtype=torch.int64)) for site, rows in reads.items()
@@ -111,23 +114,39 @@ def in_part(
     return {name: [c for c, its in zip(columns, names, strict=True) if its == name] for name in dict.fromkeys(names)}
 
 
-def beyond(sets: list[np.ndarray], halves: Halves, embedder: Embedder) -> dict[str, object]:
-    """The share of sets that are beyond random places in each window; of `n` whose places are in documents enough."""
-    found: list[dict[str, float]] = []
+def scored(sets: list[np.ndarray], halves: Halves, embedder: Embedder) -> list[dict[str, Window]]:
+    """The windows of each set whose places are in documents enough."""
+    found: list[dict[str, Window]] = []
     for places in sets:
         try:
-            found.append({each.name: each.p for each in window_scores(places, halves, embedder)})
+            found.append({each.name: each for each in window_scores(places, halves, embedder)})
         except CallError:
             continue
-    shares = {name: float(np.mean([each[name] <= LEVEL for each in found if name in each])) for name in WINDOWS}
-    return {"n": len(found), **shares}
+    return found
+
+
+def told(found: list[dict[str, Window]], beside: list[dict[str, Window]]) -> dict[str, object]:
+    """The share that is beyond random places in each window; and how often its score is above one of `beside`."""
+    said: dict[str, object] = {"n": len(found)}
+    for name in WINDOWS:
+        mine, others = ([each[name] for each in some if name in each] for some in (found, beside))
+        said[name] = float(np.mean([each.p <= LEVEL for each in mine]))
+        if others:
+            above = np.subtract.outer([each.cosine for each in mine], [each.cosine for each in others])
+            said[f"{name}, auc"] = float((above > 0).mean() + (above == 0).mean() / 2)
+    return said
+
+
+def _all_told(sets: dict[str, list[np.ndarray]], halves: Halves, embedder: Embedder) -> dict[str, object]:
+    found = {kind: scored(some, halves, embedder) for kind, some in sets.items()}
+    return {kind: told(each, found.get(DIRECTIONS, [])) for kind, each in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--atlas", type=Path, default=built_place())
     parser.add_argument("--each", type=int, default=60)
-    parser.add_argument("--part", type=int, default=800, help="windows in which random directions are read; 0: none")
+    parser.add_argument("--part", type=int, default=400, help="windows in which random directions are read; 0: none")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -148,10 +167,7 @@ def main() -> None:
         "atlas": {"positions": atlas.n_positions, **atlas.manifest.plan.config.model_dump(mode="json")},
         "part": chosen.part * (atlas.text.length - 1),
         "beyond": {
-            which: {
-                name: {kind: beyond(each, halves, embedder) for kind, each in some.items()}
-                for name, embedder in embedders.items()
-            }
+            which: {name: _all_told(some, halves, embedder) for name, embedder in embedders.items()}
             for which, some in sets.items()
         },
     }
