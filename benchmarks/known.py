@@ -32,11 +32,12 @@ from micrographia.labels.crowd import mixtures
 from micrographia.labels.judging import F1_LEAST
 from micrographia.labels.label import Label
 from micrographia.labels.store import LabelBook
+from micrographia.model.edits import at
 from micrographia.model.load import load_model
 from micrographia.model.model import Model
 from micrographia.model.site import Point, Site
 
-__all__ = ["EARLY", "KNOWN", "LATE", "common_words", "known", "known_basis"]
+__all__ = ["EARLY", "KNOWN", "LATE", "common_words", "known", "known_basis", "taken_back"]
 
 KNOWN = 40
 """Features of each sort."""
@@ -49,6 +50,8 @@ _RANDOM = 3e-3
 """The shares of places at which true inputs, true outputs and random directions are active."""
 _WINDOWS = 128
 _ROWS = 4096
+_TRIED = 3
+_STEP = 10.0
 _PLAIN = 0.02
 """A p-value that is not beyond chance among those that are tried."""
 
@@ -74,6 +77,32 @@ def known(corpus: Corpus, tokens: int, place: Path, config: LabelConfig = LabelC
                 "names": [each.text for each in known],
                 "random directions": _kinds(random),
             }
+    return found
+
+
+@torch.no_grad()
+def taken_back(corpus: Corpus) -> dict[str, object]:
+    """How much of a step behind the layer of true outputs is left at the end, along what they write and along random
+    directions, where the stream points that way most: means over directions, with the smallest and the largest."""
+    model = load_model(dtype="float32", device="cpu")
+    says = _rows(model.weights.unembed.weight, common_words(model, corpus)) * model.weights.final_norm.gain
+    random = torch.randn(says.shape, generator=torch.Generator().manual_seed(0))
+    windows = corpus.windows("train", 256, seed=3)
+    prompts = [model.tokenizer.from_ids([int(i) for i in windows[number].ids]) for number in range(10)]
+    before, end = Site(Point.RESID_POST, LATE), Site(Point.FINAL_NORM_IN)
+    stream = model.run(prompts, read=before, logits="none")[before][:, 5:]
+    found: dict[str, object] = {}
+    for name, rows in (("words", says), ("random directions", random)):
+        left: list[float] = []
+        for row in rows / row_norms(rows)[:, None]:
+            changes: list[float] = []
+            for place in (stream @ row).flatten().topk(_TRIED).indices.tolist():
+                window, position = divmod(place, stream.shape[1])
+                edits = [at(str(before), positions=[position + 5]).add(sign * _STEP * row) for sign in (1, -1)]
+                up, down = (model.run(prompts[window], read=end, edit=edit)[end][0, position + 5] for edit in edits)
+                changes.append(float((up - down) @ row) / 2 / _STEP)
+            left.append(float(np.mean(changes)))
+        found[name] = {"left": float(np.mean(left)), "least": min(left), "most": max(left)}
     return found
 
 

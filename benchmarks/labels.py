@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.known import known
+from benchmarks.known import known, taken_back
 from micrographia.atlas.atlas import Atlas, built_place
 from micrographia.atlas.build import build_atlas
 from micrographia.atlas.plan import AtlasConfig
@@ -81,7 +81,7 @@ def planted() -> dict[str, object]:
 def known_anew(corpus: Corpus, tokens: int) -> dict[str, object]:
     """Known features of a real model, over an atlas of their own."""
     with tempfile.TemporaryDirectory() as place:
-        return known(corpus, tokens, Path(place))
+        return {**known(corpus, tokens, Path(place)), "left of a step": taken_back(corpus)}
 
 
 def shipped(place: Path) -> dict[str, object]:
