@@ -16,7 +16,7 @@ from torch import Tensor
 
 from micrographia.bases.basis import Decomposition, LayerFeatures
 from micrographia.ids import Layer
-from micrographia.model.products import ROUNDED, multiply
+from micrographia.model.products import multiply, rounded
 
 __all__ = ["DenseWriters", "Layout", "Room", "Run", "SparseWriters", "Writers", "layout_of", "writers_of"]
 
@@ -127,7 +127,7 @@ class DenseWriters:
     def read(self, state: Float[Tensor, "pos row d_model"], room: Room, /) -> Float[Tensor, " row"] | None:
         n_positions, n_rows, d_model = state.shape
         count = n_positions * n_rows
-        read = state.new_empty(-(-count // ROUNDED) * ROUNDED, len(self.vectors))[:count]
+        read = state.new_empty(rounded(count), len(self.vectors))[:count]
         multiply(state.view(-1, d_model), self.vectors.T, read)
         read = read.view(n_positions, n_rows, -1)
         there = room(self.layer)[:, : n_positions * read.shape[-1]].view(n_rows, n_positions, -1)

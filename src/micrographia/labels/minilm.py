@@ -16,6 +16,7 @@ from torch import Tensor
 
 from micrographia.ids import TokenId
 from micrographia.model.parcel import Parcel
+from micrographia.model.products import linear
 from micrographia.model.tensor_files import TensorFiles
 from micrographia.model.tokens import Tokenizer
 
@@ -84,7 +85,7 @@ class MiniLM:
         return self._linear(f"{name}.output.dense", mixed.transpose(1, 2).flatten(2))
 
     def _linear(self, name: str, x: Float[Tensor, "text pos in"]) -> Float[Tensor, "text pos out"]:
-        return F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+        return linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
     def _norm(self, name: str, x: Float[Tensor, "text pos wide"]) -> Float[Tensor, "text pos wide"]:
         gain, shift = (self._weights[f"{name}.LayerNorm.{part}"] for part in ("weight", "bias"))

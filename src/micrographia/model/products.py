@@ -9,14 +9,14 @@ It compiles a program for each new shape: so it is asked for large products only
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["ROUNDED", "linear", "multiply", "onednn_wins"]
+__all__ = ["ROUNDED", "linear", "multiply", "onednn_wins", "rounded"]
 
 ROUNDED = 32
 """Rows of a large product are rounded up to a multiple of this, where that keeps shapes few."""
@@ -45,11 +45,16 @@ def multiply(
     if not _pays(len(left), right):
         torch.addmm(out, left, right, beta=int(add), out=out)
         return
-    more = -(-len(left) // ROUNDED) * ROUNDED
+    more = rounded(len(left))
     if _has_room(left, more) and _has_room(out, more):
         left, out = (part.as_strided((more, part.shape[1]), (part.shape[1], 1)) for part in (left, out))
     with _onednn():
         torch.addmm(out, left, right, beta=int(add), out=out)
+
+
+def rounded(rows: int) -> int:
+    """As many rows or a few more, so that there are few shapes."""
+    return -(-rows // ROUNDED) * ROUNDED
 
 
 def _has_room(part: Float[Tensor, "row column"], rows: int) -> bool:
@@ -62,7 +67,7 @@ def _pays(rows: int, matrix: Float[Tensor, "one other"]) -> bool:
     """Whether oneDNN should multiply so many rows by a matrix. Who has chosen a precision for the process keeps it."""
     if matrix.dtype != torch.float32 or matrix.device.type != "cpu" or rows * matrix.numel() < _LARGE or rows < 2:
         return False
-    return _unchosen() and onednn_wins(_product, torch.get_num_threads())
+    return _unchosen() and onednn_wins(_product(), torch.get_num_threads())
 
 
 def _unchosen() -> bool:
@@ -81,11 +86,12 @@ def _onednn() -> Generator[None]:
         torch.set_float32_matmul_precision("highest")
 
 
-def _product() -> Tensor:
+@cache
+def _product() -> Callable[[], Tensor]:
     """One as they usually are."""
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(256, 512, generator=generator) for _ in range(2))
-    return F.linear(left, right)
+    left, right = (torch.randn(n, 512, generator=generator) for n in (256, 512))
+    return partial(F.linear, left, right)
 
 
 @cache
