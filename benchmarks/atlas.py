@@ -2,10 +2,11 @@
 
     python -m benchmarks.atlas --corpus CORPUS [--dtype float32] [--blocks 62] [--beside 2 8 20] [--out FILE]
 
-**overhead**: the same blocks of text in turn through the model and the basis's encoders alone, and into an atlas that
-`build_atlas` makes; the first of them also into delphi's `LatentCache`, with and without it, on the same weights,
-encoders and tokens. Each side has a process with one thread, and CPU time is its own. What both hold, what they write,
-and how long a feature takes to be fetched. **memory**: one layer's real activations are fed again and again, each time
+**overhead**: the same blocks of text in turn through the model and the basis's encoders alone ("plain": activations in
+a dense array; "products": before it is asked what of them is active), and into an atlas that `build_atlas` makes; the
+first of them also into delphi's `LatentCache`, with and without it, on the same weights, encoders and tokens. Each
+side has a process with one thread, and CPU time is its own. What both hold, what they write, and how long a feature
+takes to be fetched. **memory**: one layer's real activations are fed again and again, each time
 as other text, up to ten million positions into a sketch, up to a million into delphi's `InMemoryCache`. **workers**:
 three layers of the basis, read by 1, 2 and 4 processes: whether all files are the same, byte for byte.
 
@@ -51,6 +52,7 @@ PAIRED = 16
 """The first so many blocks are also read without keeping anything, and of the others every third."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 CONFIG = AtlasConfig()
+PER_BLOCK = CONFIG.block * (CONFIG.window - 1)
 
 
 def plans(basis: PerLayer) -> tuple[LayerPlan, ...]:
@@ -82,7 +84,7 @@ def overhead(model: Model, basis: PerLayer, chosen: argparse.Namespace, place: P
     if chosen.beside:
         found["delphi"] = beside(model, basis, text, chosen.beside, ours, rows, place)
     for number in range(len(rows), chosen.blocks):
-        rows.append(block_by(ours, number, number < PAIRED or number % 3 == 0))
+        rows.append(block_by(ours, number, ("plain", "products") if number < PAIRED or number % 3 == 0 else ()))
         print(number, rows[-1], flush=True)
     found["ours"] = summary(rows) | ended(ours) | fetching(place / "ours")
     print(table(found), flush=True)
@@ -90,16 +92,16 @@ def overhead(model: Model, basis: PerLayer, chosen: argparse.Namespace, place: P
 
 
 def beside(
-    model: Model, basis: PerLayer, text: Text, sizes: list[int], ours: "Peer", rows: "list[Block]", place: Path
+    model: Model, basis: PerLayer, text: Text, sizes: list[int], ours: Peer, rows: "list[Block]", place: Path
 ) -> dict[str, object]:
     """delphi's cache of some numbers of blocks, of the most of them in turn with our atlas, whose blocks are added."""
     wanted, found, taken = drawn(basis, 100), list[dict[str, object]](), list[Block]()
     for n in sizes:
         peer = delphi(model, basis, text, n, place)
-        taken = [Block(None, **peer.ask(keep=number)) for number in range(n)] if n < max(sizes) else []
+        taken = [block_by(peer, number, ()) for number in range(n)] if n < max(sizes) else []
         for number in range(len(taken), n):
-            rows.append(block_by(ours, number))
-            taken.append(block_by(peer, number))
+            rows.append(block_by(ours, number, ("plain", "products")))
+            taken.append(block_by(peer, number, ("plain",)))
             print(number, rows[-1], taken[-1], flush=True)
         found.append(delphi_size(taken, peer, wanted, place / f"delphi-{n}"))
         print(found[-1], flush=True)
@@ -109,9 +111,9 @@ def beside(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """CPU seconds of a block without keeping anything, and with; and what was resident then."""
+    """CPU seconds of a block without keeping anything, where that was measured, and with; what was resident then."""
 
-    plain: float | None
+    without: dict[str, float]
     cpu: float
     rss_mb: float
 
@@ -141,28 +143,28 @@ def parts_of(layer: int, of: TranscoderLayer) -> list[tuple[str, Tensor]]:
     return [(f"{layer}.{name}", part.contiguous()) for name, part in named.items()]
 
 
-def block_by(side: Peer, number: int, both: bool = True) -> Block:
-    """One block, alone and kept; which of them comes first changes from block to block."""
-    names = ("plain", "keep") if number % 2 else ("keep", "plain")
-    found = {name: side.ask(**{name: number}) for name in names if name == "keep" or both}
-    return Block(found["plain"]["cpu"] if both else None, found["keep"]["cpu"], found["keep"]["rss_mb"])
+def block_by(side: Peer, number: int, without: tuple[str, ...]) -> Block:
+    """One block, kept and not; what comes first changes from block to block."""
+    names = ("keep", *without) if number % 2 else (*without, "keep")
+    found = {name: side.ask(**{name: number}) for name in names}
+    return Block({name: found[name]["cpu"] for name in without}, found["keep"]["cpu"], found["keep"]["rss_mb"])
 
 
 def summary(rows: list[Block]) -> dict[str, object]:
-    """What keeping costs over all blocks and by quarters of them."""
-    per_block = CONFIG.block * (CONFIG.window - 1)
-    quarters = [[rows[i] for i in part] for part in np.array_split(np.arange(len(rows)), min(4, len(rows)))]
-    starts = np.cumsum([0] + [len(part) for part in quarters[:-1]]) * per_block
-    overheads = [over(part) for part in quarters]
-    plain = [each.plain for each in rows if each.plain is not None]
-    return {
-        "positions": len(rows) * per_block,
-        "plain_us": 1e6 * sum(plain) / len(plain) / per_block,
-        "overhead": float(np.average(overheads, weights=list(map(len, quarters)))),
-        "overhead_by_positions_before": {int(start): part for start, part in zip(starts, overheads, strict=True)},
-        "median_overhead_last": statistics.median(each.cpu / each.plain - 1 for each in quarters[-1] if each.plain),
-        "rss_mb": {(i + 1) * per_block: each.rss_mb for i, each in enumerate(rows)},
-    }
+    """What keeping costs over reading without it, in all and by quarters of the blocks."""
+    found: dict[str, object] = {"positions": len(rows) * PER_BLOCK, "rss_mb": [each.rss_mb for each in rows]}
+    for name in sorted({name for each in rows for name in each.without}):
+        parts = np.array_split(np.arange(len(rows)), min(4, len(rows)))
+        pairs = [[(rows[i].cpu, rows[i].without[name]) for i in part if name in rows[i].without] for part in parts]
+        quarters = [sum(cpu for cpu, _ in part) / sum(alone for _, alone in part) - 1 for part in pairs]
+        every = [alone for part in pairs for _, alone in part]
+        found[f"over_{name}"] = {
+            "alone_us": 1e6 * sum(every) / len(every) / PER_BLOCK,
+            "overhead": float(np.average(quarters, weights=list(map(len, parts)))),
+            "by_positions_before": {int(part[0]) * PER_BLOCK: q for part, q in zip(parts, quarters, strict=True)},
+            "median_last": statistics.median(cpu / alone - 1 for cpu, alone in pairs[-1]),
+        }
+    return found
 
 
 def ended(ours: Peer) -> dict[str, object]:
@@ -172,11 +174,6 @@ def ended(ours: Peer) -> dict[str, object]:
     return begin | done | {"writing_once_a_minute": done["save_cpu"] / 60}
 
 
-def over(rows: list[Block]) -> float:
-    pairs = [(each.cpu, each.plain) for each in rows if each.plain is not None]
-    return sum(cpu for cpu, _ in pairs) / sum(plain for _, plain in pairs) - 1
-
-
 def delphi_size(rows: list[Block], peer: Peer, wanted: list[tuple[str, int]], out: Path) -> dict[str, object]:
     """Let delphi join and write what it has, then ask it for features; the files are removed."""
     done = peer.ask(finish=True)
@@ -184,7 +181,7 @@ def delphi_size(rows: list[Block], peer: Peer, wanted: list[tuple[str, int]], ou
     cpu = np.array(asked.pop("cpu"))
     peer.close()
     shutil.rmtree(out)
-    positions = len(rows) * CONFIG.block * (CONFIG.window - 1)
+    positions = len(rows) * PER_BLOCK
     sizes = {"positions": positions, "before_mb": peer.before_mb, "rss_mb": rows[-1].rss_mb, **done}
     times = {"median": 1e3 * float(np.median(cpu)), "p99": 1e3 * float(np.quantile(cpu, 0.99))}
     return sizes | {"bytes_per_feature": done["bytes"] / done["features"], "fetch_cpu_ms": times} | asked
@@ -218,8 +215,8 @@ def table(found: dict[str, dict]) -> str:
     sides = [(name, whole, whole.get("sizes", [whole])[-1]) for name, whole in both.items()]
     lines = {
         "positions": [f"{whole['positions']:,}" for _, whole, _ in sides],
-        "alone, µs per position": [f"{whole['plain_us']:,.0f}" for _, whole, _ in sides],
-        "overhead": [f"{whole['overhead']:.1%}" for _, whole, _ in sides],
+        "encoding alone, µs per position": [f"{each['over_plain']['alone_us']:,.0f}" for _, each, _ in sides],
+        "overhead": [f"{whole['over_plain']['overhead']:.1%}" for _, whole, _ in sides],
         "resident, loaded and in the end, MB": [f"{end['before_mb']:,.0f}, {end['peak_mb']:,.0f}" for *_, end in sides],
         "bytes per feature": [f"{end['bytes_per_feature']:,.0f}" for *_, end in sides],
         "fetching a feature, CPU ms: median, p99": [
@@ -337,7 +334,8 @@ def main() -> None:
     model = load_model(dtype=chosen.dtype, device="cpu")
     basis = choose_basis(model, chosen.basis).basis
     assert isinstance(basis, PerLayer), "this benchmark is of per-layer transcoders"
-    corpus, place = Corpus.open(chosen.corpus), Path(tempfile.mkdtemp())
+    corpus, kept = Corpus.open(chosen.corpus), tempfile.TemporaryDirectory()
+    place = Path(kept.name)
     parts = {
         "overhead": lambda: overhead(model, basis, chosen, place),
         "memory": lambda: memory(model, basis, corpus, place),
@@ -354,7 +352,7 @@ def main() -> None:
         print(json.dumps(found[key], indent=1), flush=True)
         if chosen.out is not None:
             chosen.out.write_text(json.dumps(found, indent=1) + "\n")
-    shutil.rmtree(place)
+    kept.cleanup()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,6 @@ for the list of batches, which here waits until the next is asked for. Its comma
 it is given one on the CPU, in bfloat16 as it would choose itself, or in float32.
 """
 
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from asked import answer, cpu_of, forget_peak, hear, memory_mb, silence, wait_for
 from delphi.config import CacheConfig, ConstructorConfig, SamplerConfig
 from delphi.latents import LatentCache, LatentDataset
 from delphi.latents.cache import InMemoryCache
@@ -26,31 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-ANSWERS = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # what delphi prints goes to stderr
-
-
-def memory_mb(what: str) -> float:
-    """Of this process: what is resident (`VmRSS`), or was at most since it was forgotten (`VmHWM`)."""
-    return int(Path("/proc/self/status").read_text().split(f"{what}:")[1].split()[0]) / 1024
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def hear() -> dict:
-    return json.loads(sys.stdin.readline() or '{"end": true}')
-
-
-def answer(**found: object) -> None:
-    print(json.dumps(found), file=ANSWERS, flush=True)
-
-
-def timed(call: Callable[[], object]) -> float:
-    start = time.process_time()
-    call()
-    return time.process_time() - start
+silence()
 
 
 def encode(weight: Tensor, bias: Tensor, threshold: Tensor, x: Tensor) -> Tensor:
@@ -63,7 +37,8 @@ class OnRequest:
     """Batches, each of which is given when it is asked for; what came of the one before is told then."""
 
     def __init__(self, batches: list[Tensor], plain: Callable[[Tensor], object]):
-        self.batches, self.plain, self.finished = batches, plain, 0.0
+        self.batches, self.finished = batches, 0.0
+        self.meanwhile = {"plain": lambda number: plain(batches[number])}
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -75,20 +50,12 @@ class OnRequest:
         forget_peak()
         answer(before_mb=memory_mb("VmRSS"))
         for batch in self.batches:
-            self.wait("keep")
+            wait_for("keep", self.meanwhile)
             start = time.process_time()
             yield batch
             answer(cpu=time.process_time() - start, rss_mb=memory_mb("VmRSS"))
-        self.wait("finish")
+        wait_for("finish", self.meanwhile)
         self.finished = time.process_time()
-
-    def wait(self, name: str) -> None:
-        request = hear()
-        while "plain" in request:
-            answer(cpu=timed(partial(self.plain, self.batches[request["plain"]])))
-            request = hear()
-        if name not in request:
-            sys.exit(f"asked for {request}")
 
 
 class Cache(LatentCache):
@@ -117,15 +84,15 @@ def read(model: str, encoders: str, windows: str, batch: int, dtype: str, out: s
     cache = Cache(opened, encoding, batch_size=batch, transcode=True)
     cache.alone(tokens[:2])
     cache.run(tokens.numel(), tokens)
-    join_cpu, joined_mb = time.process_time() - cache.given.finished, memory_mb("VmHWM")
-    save_cpu = timed(partial(cache.save_splits, CacheConfig().n_splits, Path(out)))
+    join_cpu, joined_mb = time.process_time() - cache.given.finished, memory_mb()
+    save_cpu = cpu_of(partial(cache.save_splits, CacheConfig().n_splits, Path(out)))
     cache.save_config(Path(out), CacheConfig(), model)
     where = cache.cache.latent_locations.values()
     answer(
         join_cpu=join_cpu,
         save_cpu=save_cpu,
         joined_mb=joined_mb,
-        peak_mb=memory_mb("VmHWM"),
+        peak_mb=memory_mb(),
         bytes=sum(path.stat().st_size for path in Path(out).rglob("*.safetensors")),
         features=sum(len(held[f"{i}.bias"]) for i in layers),
         active=sum(len(each) for each in where),
@@ -154,12 +121,12 @@ def replay(acts: str, sizes: list[int]) -> None:
     cache, before = InMemoryCache(batch_size=blocks.shape[1]), memory_mb("VmRSS")
     for size in sizes:
         while at * tokens.numel() < size:
-            cpu += timed(partial(cache.add, blocks[at % len(blocks)], tokens, at, "layers.0.mlp"))
+            cpu += cpu_of(partial(cache.add, blocks[at % len(blocks)], tokens, at, "layers.0.mlp"))
             at += 1
         found.append({"positions": at * tokens.numel(), "mb": memory_mb("VmRSS") - before, "cpu": cpu})
     forget_peak()
-    seconds = timed(cache.save)
-    answer(before_mb=before, sizes=found, joined_mb=memory_mb("VmHWM") - before, join_cpu=seconds)
+    seconds = cpu_of(cache.save)
+    answer(before_mb=before, sizes=found, joined_mb=memory_mb() - before, join_cpu=seconds)
 
 
 def main() -> None:

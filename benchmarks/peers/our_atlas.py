@@ -3,15 +3,14 @@
 python our_atlas.py steps    a request per line (JSON), an answer per line
 """
 
-import json
-import os
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from asked import answer, forget_peak, hear, memory_mb, silence, wait_for
 from torch import Tensor
 
 from micrographia.atlas.build import build_atlas, watches_of
@@ -23,28 +22,16 @@ from micrographia.bases.named import choose_basis
 from micrographia.bases.transcoder import PerLayer
 from micrographia.corpus.corpus import Corpus
 from micrographia.model.load import load_model
+from micrographia.model.products import linear
 
-ANSWERS = os.fdopen(os.dup(1), "w")
-
-
-def memory_mb(what: str) -> float:
-    """Of this process: what is resident (`VmRSS`), or was at most since it was forgotten (`VmHWM`)."""
-    return int(Path("/proc/self/status").read_text().split(f"{what}:")[1].split()[0]) / 1024
-
-
-def hear() -> dict:
-    return json.loads(sys.stdin.readline() or '{"end": true}')
-
-
-def answer(**found: object) -> None:
-    print(json.dumps(found), file=ANSWERS, flush=True)
+silence()
 
 
 class OnRequest:
     """A `Progress` that lets the builder go on to its next block when that is asked for, and tells what came of it."""
 
-    def __init__(self, plain: Callable[[int], object]) -> None:
-        self.plain, self.start, self.begun, self.since_last = plain, time.process_time(), False, 0.0
+    def __init__(self, meanwhile: dict[str, Callable[[int], object]]) -> None:
+        self.meanwhile, self.start, self.begun, self.since_last = meanwhile, time.process_time(), False, 0.0
 
     def __call__(self, action: str, done: int, total: int) -> None:
         if action == "joining" and not self.since_last:
@@ -55,26 +42,23 @@ class OnRequest:
         if self.begun:
             answer(cpu=seconds, rss_mb=memory_mb("VmRSS"))
         else:
-            Path("/proc/self/clear_refs").write_text("5")
+            forget_peak()
             answer(before_mb=memory_mb("VmRSS"), cpu=seconds)
         self.begun = True
-        self.wait("keep" if done < total else "finish")
+        wait_for("keep" if done < total else "finish", self.meanwhile)
         self.start = time.process_time()
-
-    def wait(self, name: str) -> None:
-        request = hear()
-        while "plain" in request:
-            start = time.process_time()
-            self.plain(request["plain"])
-            answer(cpu=time.process_time() - start)
-            request = hear()
-        if name not in request:
-            sys.exit(f"asked for {request}")
 
 
 def encode(watch: Watch, act: Tensor) -> None:
+    """A basis's activations, dense as it gives them."""
     assert isinstance(watch, EncoderWatch)
     watch.encoder(act[:, 1:].flatten(0, 1))
+
+
+def multiply(watch: Watch, act: Tensor) -> None:
+    """Only an encoder's product, without asking what of it is active."""
+    assert isinstance(watch, EncoderWatch)
+    linear(act[:, 1:].flatten(0, 1), watch.encoder.weight, watch.encoder.bias)
 
 
 def read(basis: str, corpus: str, windows: str, dtype: str, out: str) -> None:
@@ -89,18 +73,18 @@ def read(basis: str, corpus: str, windows: str, dtype: str, out: str) -> None:
         model.weights, model.anatomy, watches_of(plans, chosen, model), Path(), c.block, c.span, c.shape, c.seed, 1e9
     )
 
-    def plain(number: int) -> None:
-        look(job, torch.from_numpy(ids[number * c.block : (number + 1) * c.block]), encode)
+    def without(see: Callable[[Watch, Tensor], object], number: int) -> None:
+        look(job, torch.from_numpy(ids[number * c.block : (number + 1) * c.block]), see)
 
     look(job, torch.from_numpy(ids[:2]), encode)
-    asked = OnRequest(plain)
+    asked = OnRequest({"plain": partial(without, encode), "products": partial(without, multiply)})
     text = Corpus.open(corpus)
     manifest = build_atlas(model, chosen, text, Path(out), name="it", config=c, save_seconds=1e9, progress=asked)
     assert manifest is not None
     same = np.array_equal(Text.open(Path(out)).ids, ids)
     answer(
         same_text=same,
-        peak_mb=memory_mb("VmHWM"),
+        peak_mb=memory_mb(),
         finish_cpu=time.process_time() - asked.start,
         save_cpu=asked.since_last,
         bytes=manifest.size,

@@ -7,9 +7,9 @@ python our_attribution.py steps    a request per line of JSON, an answer per lin
 import json
 import sys
 import time
-from pathlib import Path
 
 import torch
+from asked import forget_peak, memory_mb
 from safetensors.torch import save_file
 
 import micrographia as mg
@@ -28,18 +28,13 @@ class Meter:
     """Seconds on the wall and of this process, and the most memory that was resident while it ran."""
 
     def __enter__(self) -> "Meter":
-        Path("/proc/self/clear_refs").write_text("5")
+        forget_peak()
         self.start = time.perf_counter(), time.process_time()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.wall, self.cpu = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
-        self.peak_mb = peak_mb()
-
-
-def peak_mb() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+        self.peak_mb = memory_mb()
 
 
 def rule_of(request: dict) -> Selection:
@@ -119,7 +114,7 @@ def main() -> None:
     torch.set_num_threads(1)
     answers, sys.stdout = sys.stdout, sys.stderr
     load = json.loads(sys.stdin.readline())
-    before = peak_mb()
+    before = memory_mb()
     model = mg.open(dtype=load.get("dtype", "float32"), device="cpu").model
     basis = choose_basis(model, load["basis"]).basis
     basis.decompose(mg.Microscope(model).freeze("warm"))

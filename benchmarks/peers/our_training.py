@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from asked import memory_mb
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,12 +30,6 @@ from micrographia.model.weights import Linear, MlpWeights
 Step = Callable[[], dict[str, float]]
 LONG = 1_000_000_000
 """More positions than any benchmark reads."""
-
-
-def peak_megabytes() -> float:
-    """Of this process alone; what getrusage says begins with the peak of the parent."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def layer_steps(rows: str, layer: int, batch: int, **config: object) -> Step:
@@ -183,7 +178,7 @@ def serve() -> None:
             found = step()
             tokens += found["tokens"]
         spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        memory = {"before_mb": IMPORTED, "peak_mb": peak_megabytes()}
+        memory = {"before_mb": IMPORTED, "peak_mb": memory_mb()}
         print(json.dumps(found | spent | memory | {"tokens": tokens}), flush=True)
 
 
@@ -218,12 +213,12 @@ def fit(plan: dict) -> None:
     finish(training, "fp32")
     blocks = training.trainer.blocks
     tokens = config.n_blocks() * blocks.n_windows * config.window
-    report = plan | {"config": config.model_dump(mode="json"), "tokens": tokens} | spent | {"peak_mb": peak_megabytes()}
+    report = plan | {"config": config.model_dump(mode="json"), "tokens": tokens} | spent | {"peak_mb": memory_mb()}
     (out / "report.json").write_text(json.dumps(report, indent=1))
     print(json.dumps(report), flush=True)
 
 
-IMPORTED = peak_megabytes()
+IMPORTED = memory_mb()
 torch.set_num_threads(1)
 if sys.argv[1] == "steps":
     serve()

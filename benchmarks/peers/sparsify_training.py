@@ -20,6 +20,7 @@ from pathlib import Path
 os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 
 import torch
+from asked import memory_mb
 from safetensors.torch import load_file
 from schedulefree import ScheduleFreeWrapper
 from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
@@ -30,12 +31,6 @@ from transformers import AutoModel
 
 PLAIN_FORWARD = SparseCoder.forward
 AUTOCAST_FORWARD = torch.autocast("cpu", dtype=torch.bfloat16)(SparseCoder.forward)
-
-
-def peak_megabytes() -> float:
-    """Of this process alone; what getrusage says begins with the peak of the parent."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
 
 
 class LayerSteps:
@@ -78,7 +73,7 @@ class Clock:
 
     def answer(self, **found: float) -> None:
         spent = {"wall": time.perf_counter() - self.wall, "cpu": time.process_time() - self.cpu}
-        memory = {"before_mb": IMPORTED, "peak_mb": peak_megabytes()}
+        memory = {"before_mb": IMPORTED, "peak_mb": memory_mb()}
         print(json.dumps(spent | found | memory), file=ANSWERS, flush=True)
 
 
@@ -189,12 +184,12 @@ def fit(plan: dict) -> None:
     trainer = train(plan, dataset)
     spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - dataset.began}
     tokens = dataset.given * plan["window"]
-    report = plan | spent | {"tokens": tokens, "steps": trainer.global_step, "peak_mb": peak_megabytes()}
+    report = plan | spent | {"tokens": tokens, "steps": trainer.global_step, "peak_mb": memory_mb()}
     (out / "report.json").write_text(json.dumps(report, indent=1))
     print(json.dumps(report), file=ANSWERS, flush=True)
 
 
-IMPORTED = peak_megabytes()
+IMPORTED = memory_mb()
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what sparsify prints goes to stderr
 torch.set_num_threads(1)

@@ -55,7 +55,7 @@ def activated(rule: ActivationRule, pre: Float[Tensor, "row feature"]) -> Float[
         case Relu():
             return pre.relu()
         case JumpRelu(threshold):
-            return torch.where((pre > threshold) & (pre > 0), pre, 0.0)
+            return torch.where(pre > threshold.clamp(min=0), pre, 0.0)
         case TopK(k):
             best = pre.topk(min(k, pre.shape[-1]), dim=-1)
             return torch.zeros_like(pre).scatter_(-1, best.indices, best.values.relu())
