@@ -3,13 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from micrographia.atlas.atlas import Atlas
 from micrographia.graph.graph import NodeLabel
 from micrographia.graph.nodes import Kind, NodeId
+from micrographia.labels.exam import least_of
 from micrographia.labels.label import Evidence, Label, Said
 from micrographia.labels.naming import agrees, named
+from micrographia.labels.rules import At, Condition, Near, Rule, Where
 from micrographia.labels.store import LabelBook
+from micrographia.labels.vocabulary import Vocabulary
+from micrographia.model.model import Model
 from tests.corpus.bytewise import bytewise
 from tests.graph.graphs import small_graph
 from tests.labels.made import PROVENANCE, label
@@ -93,3 +99,27 @@ def test_a_label_about_where_a_place_stands_holds_there(rule: str, holds: list[i
     if front and rule.endswith("text"):
         found = [agrees(one, (*front, *SENTENCES), position, (), TOKENIZER) for position in range(len(SENTENCES))]
         assert [position - len(front) for position, here in enumerate(found) if here] == holds
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Near(tuple(range(12)), 1),
+        Near(tuple(range(40)), 3),
+        At("text", 2, 5),
+        Where((Condition(-2, tuple(range(40))), Condition(0, tuple(range(20, 60))))),
+        Where((Condition(-1, name="the inside of a word"),)),
+    ],
+    ids=str,
+)
+def test_a_label_holds_in_a_prompt_wherever_its_rule_was_tried(rule: Rule, atlas: Atlas, llama: Model) -> None:
+    vocabulary, ids = Vocabulary.of(llama, atlas.text, 0), atlas.text.ids[0].astype(np.int64)
+
+    def tokens(offset: int) -> np.ndarray:
+        at = np.arange(len(ids)) + offset
+        return np.where((at >= 0) & (at < len(ids)), ids[at % len(ids)], -1)
+
+    wanted = rule.score(tokens, vocabulary) >= least_of(rule)
+    one = replace(label(1, 2, "words", "cross"), evidence=Evidence(density=0.1, rule=str(rule)))
+    found = [agrees(one, ids.tolist(), position, (), llama.tokenizer) for position in range(len(ids))]
+    assert found == wanted.tolist()

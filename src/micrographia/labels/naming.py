@@ -51,8 +51,8 @@ def agrees(
 def _holds(rule: str, tokens: Sequence[int], position: int, tokenizer: Tokenizer) -> bool:
     parsed = parse_rule(rule)
     if isinstance(parsed, Near):
-        around = tokens[max(0, position - REACH) : position + REACH + 1]
-        return sum(token in parsed.tokens for token in around) >= parsed.least
+        before, behind = tokens[max(0, position - REACH) : position], tokens[position + 1 : position + REACH + 1]
+        return sum(token in parsed.tokens for token in (*before, *behind)) >= parsed.least
     if isinstance(parsed, At):
         return parsed.first <= _number(parsed, tokens, position, tokenizer) <= parsed.last
     return all(_meets(each, tokens, position + each.offset, tokenizer) for each in parsed.conditions)
