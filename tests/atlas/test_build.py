@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -196,6 +197,20 @@ def test_other_choices_do_not_go_on(llama: Model, basis: Basis, corpus: Corpus, 
         build_atlas(llama, basis, corpus, folder, config=other)
     with pytest.raises(CallError, match=r"other choices \(basis\)"):
         build_atlas(llama, Neurons(), corpus, folder, config=SMALL)
+
+
+def test_who_waited_for_another_process_does_not_do_its_work_again(
+    llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def waiting(*_: object) -> Generator[None]:
+        (tmp_path / "atlas").mkdir()
+        yield
+
+    monkeypatch.setattr("micrographia.store.locked", waiting)
+    with pytest.raises(CallError, match="there already"):
+        build_atlas(llama, basis, corpus, tmp_path / "atlas", config=SMALL)
+    assert not building_folder(tmp_path / "atlas").exists()
 
 
 def test_a_plan_of_another_version_is_refused(llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path) -> None:

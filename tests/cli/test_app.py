@@ -48,6 +48,19 @@ def test_every_verb_explains_its_options(call: Call, verb: str, options: str) ->
     assert all(len(line.rstrip(" │").split()) > 2 for line in described)
 
 
+ALL = (
+    "trace, overview, compare, lens, heads, train, evaluate, label, convert, what-if, test, view, atlas build, "
+    "atlas show, atlas find, atlas export, atlas thin, atlas import, corpus build, corpus show, corpus recipe"
+)
+
+
+@pytest.mark.parametrize("verb", ALL.split(", "))
+def test_examples_in_help_stand_on_lines_of_their_own(call: Call, verb: str) -> None:
+    _, *described = call(*verb.split(), "--help").result().partition("╭─")[0].splitlines()
+    assert any(line.startswith(f" micrographia {verb}") for line in described)
+    assert not any(line.startswith("micrographia ") for line in described)
+
+
 def test_help_needs_nothing_heavy_and_is_there_at_once() -> None:
     """Processor time of the quickest of three: the others waited for the machine."""
     code = (

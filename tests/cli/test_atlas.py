@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from micrographia.atlas.atlas import Atlas, atlas_place, built_place
+from micrographia.atlas.plan import AtlasConfig
 from micrographia.bases.formats.convert import save_basis
 from micrographia.bases.formats.facts import BasisFacts
 from micrographia.bases.formats.parts import BasisFile
@@ -60,6 +61,14 @@ def test_it_lies_in_the_basis_and_says_what_it_holds(ask, place: Path, call: Cal
     assert found["plan"]["config"]["sample"] == 20
     again = ["atlas", "build", str(place / "basis"), "--corpus", str(place / "corpus"), "--model", str(folder)]
     assert "there already" in call(*again).complaint(2)
+
+
+def test_help_says_what_is_chosen_where_nothing_is_said(call: Call) -> None:
+    said = " ".join(call("atlas", "build", "--help").result().split())
+    c = AtlasConfig()
+    assert f"{c.tokens:,} positions of the {c.split} split, in windows of {c.window} tokens, {c.block} read" in said
+    assert f"{c.strongest} strongest places and {c.sample} random ones, {c.before} tokens before them" in said
+    assert f"and {c.after} behind, and {c.promoted} promoted tokens" in said
 
 
 def test_a_feature_fits_eighty_columns_and_names_everything(ask, place: Path) -> None:
@@ -149,7 +158,9 @@ def test_bad_calls_get_one_sentence(ask, call: Call, place: Path, folder: Path, 
     away = ("--atlas", str(tmp_path / "elsewhere"), "--model", str(folder))
     assert "say where that is, --basis DIR" in call("atlas", "find", "t5 t6", *away).complaint(2)
     assert "another basis" in ask("find", "t5 t6", "--basis", "neurons").complaint(2)
-    assert "is not an atlas" in call("atlas", "show", "0/1", "--atlas", str(tmp_path)).complaint(2)
+    bare = shutil.copytree(place / "basis", tmp_path / "bare", ignore=shutil.ignore_patterns("atlas*"))
+    assert f"atlas build {bare} --corpus DIR" in call("atlas", "show", "0/1", "--atlas", str(bare)).complaint(2)
+    assert "it is a file" in call("atlas", "show", "--atlas", str(bare / "manifest.json")).complaint(2)
     assert "does not share" in call("atlas", "show", "0/1", "--atlas", str(place / "basis")).complaint(2)
     build = ["atlas", "build", "neurons", "--corpus", str(place / "corpus"), "--model", str(folder)]
     assert "needs a folder to lie in: --out DIR" in call(*build).complaint(2)

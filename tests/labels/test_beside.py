@@ -69,6 +69,17 @@ def test_a_slim_copy_keeps_names_whole_and_of_the_rest_the_kind(own: LabelBook, 
         own.slim(tmp_path / "slim")
 
 
+def test_a_slim_copy_that_is_opened_by_its_name_stays_as_it_is(own: LabelBook, tmp_path: Path) -> None:
+    own.slim(tmp_path / "slim")
+    before = (tmp_path / "slim").read_bytes()
+    with LabelBook.open(tmp_path / "slim") as book:
+        assert book.label(0, 3).text == "␣years"
+    assert (tmp_path / "slim").read_bytes() == before
+    with LabelBook.create(tmp_path / "slim") as book:
+        book.say(0, 3, "mine")
+        assert book._ask("PRAGMA journal_mode", ()) == [("wal",)]
+
+
 def test_of_a_slim_copy_that_fails_nothing_is_left(
     own: LabelBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +109,13 @@ def test_labels_that_come_along_are_read_and_left_as_they_are(
             book.say(0, 3, "mine")
     assert place.read_bytes() == before
     assert [each.name for each in place.parent.glob("*.labels*")] == [place.name]
+
+
+def test_labels_of_the_small_atlas_would_hide_better_ones(shipped: Atlas, mine: Atlas) -> None:
+    assert beside.labels_instead_of(shipped) == labels_place(beside.built_place())
+    assert beside.labels_instead_of(mine) is None
+    shutil.copytree(mine.folder, beside.built_place())
+    assert beside.labels_instead_of(Atlas.open(beside.built_place())) is None
 
 
 def test_what_people_say_is_kept_elsewhere_and_shown_with_the_rest(shipped: Atlas) -> None:

@@ -66,6 +66,7 @@ def build_atlas(
     corpus.check_tokenizer(model.tokenizer)
     place = building_folder(folder)
     with store.writing(folder, kind=WorkError, elsewhere="choose another folder."), store.locked(place, progress):
+        refuse_taken(folder)  # another process may have made it meanwhile
         work = _Work(model, feature_basis(basis), corpus, place, name, config)
         plan = work.plan()
         job = work.job(plan, save_seconds)

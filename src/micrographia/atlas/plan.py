@@ -1,6 +1,7 @@
 """What decides every byte of an atlas, and what a finished one says about itself."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -145,16 +146,21 @@ def read_atlas_manifest(folder: Path) -> AtlasManifest:
     try:
         raw: object = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        there = f"it has no {MANIFEST}" if folder.is_dir() else "there is no such folder"
-        raise CallError(
-            f"{str(folder)!r} is not an atlas: {there}. Build one: micrographia atlas build --corpus DIR --out {folder}"
-        ) from error
+        there = "there is no such folder" if not folder.exists() else "it is a file"
+        raise _no_atlas(folder, f"it has no {MANIFEST}" if folder.is_dir() else there) from error
     except (ValueError, OSError) as error:
         raise CacheError(f"{path} cannot be read: {error}. {store.removal_line(folder)}") from error
     known = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     if known.get("kind") != "atlas":
-        raise CallError(f"{str(folder)!r} is not an atlas, but of the kind {known.get('kind')!r}.")
+        raise _no_atlas(folder, f"its {MANIFEST} is of the kind {known.get('kind')!r}")
     manifest = store.record_of(known, AtlasManifest, path, remedy=store.removal_line(folder))
     if any(Path(record.name).name != record.name for record in manifest.files):
         raise CacheError(f"{path} names files outside its own folder. {store.removal_line(folder)}")
     return manifest
+
+
+def _no_atlas(folder: Path, why: str) -> CallError:
+    said, basis = "Build one", "BASIS"
+    if folder.is_dir():
+        said, basis = "If it is a basis, build its atlas", shlex.quote(str(folder))
+    return CallError(f"{str(folder)!r} is not an atlas: {why}. {said}: micrographia atlas build {basis} --corpus DIR")

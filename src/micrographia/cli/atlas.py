@@ -54,7 +54,7 @@ _Atlas = Annotated[
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class AtlasChoices:
-    """What is read and how much is kept; defaults are in the documentation."""
+    """What is read and how much is kept; what is left out is as `AtlasConfig` says, or as it is in a larger atlas."""
 
     tokens: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text that are read.")] = None
     split: Annotated[Literal["train", "heldout"] | None, Parameter(help="Which part of the corpus.")] = None
@@ -94,7 +94,8 @@ def build(
     """Read text, and keep of every feature: counts, a histogram, its strongest places, a random sample, logit effects.
 
     Stopped by Ctrl-C or killed, the same command goes on. Without --dtype the model is read in bfloat16 where that is
-    faster.
+    faster. Without other choices: 1,000,000 positions of the train split, in windows of 256 tokens, 16 read together;
+    of each feature 16 strongest places and 64 random ones, 11 tokens before them and 4 behind, and 20 promoted tokens.
 
         micrographia atlas build transcoders/ --corpus corpus --workers 2
         micrographia atlas build neurons --corpus corpus --out neurons-atlas --tokens 200000
@@ -144,7 +145,10 @@ def show(
 ) -> None:
     """Show one feature: how often it fires and how strongly, where, beside which tokens, and what it promotes.
 
-    micrographia atlas show 12/345
+    Left out, the feature's place is taken by what the atlas says of itself: its basis, its text, its size.
+
+        micrographia atlas show 12/345
+        micrographia atlas show --verify --atlas transcoders/
     """
     opened = open_atlas(folder)
     if verify:
@@ -199,9 +203,12 @@ def find(
 ) -> None:
     """Find the features that a text makes fire, where, and how much more than other text does; or by what they promote.
 
-    micrographia atlas find "The Eiffel Tower is in"
-    micrographia atlas find --file drawing.svg --by spread
-    micrographia atlas find --promotes " Asia"
+    Both figures, peak and spread, are bits: how rare it is in the atlas's text that a feature fires so strongly, or at
+    so many places.
+
+        micrographia atlas find "The Eiffel Tower is in"
+        micrographia atlas find --file drawing.svg --by spread
+        micrographia atlas find --promotes " Asia"
     """
     from micrographia.cli.features import firing_content, firing_table, promoting_content, promoting_table
 
@@ -241,7 +248,9 @@ def export(
 ) -> None:
     """Write an atlas as another tool's feature files.
 
-    micrographia atlas export pages --to circuit-tracer
+    Of the model only the tokenizer is opened.
+
+        micrographia atlas export pages --to circuit-tracer
     """
     from micrographia.atlas.exchange.export import export_atlas
 
@@ -261,7 +270,9 @@ def thin(
 ) -> None:
     """Make a smaller atlas of a larger one: what building it with smaller choices would give.
 
-    micrographia atlas thin small --strongest 4 --sample 8 --before 0 --after 0 --promoted 5
+    What is left out stays as it is; what is read cannot be changed.
+
+        micrographia atlas thin small --strongest 4 --sample 8 --before 0 --after 0 --promoted 5
     """
     from micrographia.atlas.thin import thin as thinned
 
@@ -281,7 +292,9 @@ def import_cache(
 ) -> None:
     """Make an atlas of a cache that delphi has written.
 
-    micrographia atlas import results/cache --basis transcoders/ --out atlas
+    Its tokens must have been saved with it.
+
+        micrographia atlas import results/cache --basis transcoders/ --out atlas
     """
     from micrographia.atlas.exchange.delphi import import_delphi
 

@@ -94,7 +94,9 @@ def show(
 ) -> None:
     """Say what a corpus holds, from which sources, under which licences.
 
-    micrographia corpus show corpus --sample 3
+    It counts what each source lost on the way: duplicates, texts that are nearly alike, and empty ones.
+
+        micrographia corpus show corpus --sample 3
     """
     from micrographia.corpus.corpus import Corpus
     from micrographia.corpus.manifest import SPLITS
@@ -130,7 +132,9 @@ def show(
 def recipe() -> None:
     """Print the default recipe as TOML, to change and to build from.
 
-    micrographia corpus recipe > recipe.toml
+    `corpus build` without sources builds it as it is.
+
+        micrographia corpus recipe > recipe.toml
     """
     from micrographia.corpus.recipe import default_recipe, to_toml
 

@@ -1,11 +1,13 @@
 """`micrographia label`: find out what every feature is, name those that earn it, and say why."""
 
+import shlex
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
+from rich.console import Console
 
 from micrographia.cli.atlas import basis_of, open_atlas, place_of, tokenizer_of, told_to_stop_by_ctrl_c
 from micrographia.cli.options import ModelOptions
@@ -33,7 +35,7 @@ _SHOWN = 40
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class LabelChoices:
-    """How much is read and tried; defaults are in the documentation."""
+    """How much is read and tried; what is left out is as `LabelConfig` says."""
 
     fit: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text names are made from.")] = None
     held: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text to try them on.")] = None
@@ -92,7 +94,8 @@ def label(
     """Find the kind of every feature of an atlas, by evidence beside controls, and name those that earn a name.
 
     Labels lie beside the atlas, in NAME.labels. Stopped by Ctrl-C or killed, the same command goes on. No language
-    model is asked.
+    model is asked. Without choices names are made from 20,000 positions and tried on 64,000; in 128 windows things are
+    changed, at 4 places for each feature; beside it stand 1,000 random directions a layer; 5% of findings may be false.
 
         micrographia label
         micrographia label 12/345
@@ -129,9 +132,17 @@ def _build(
     options: ModelOptions,
     json: bool,
 ) -> None:
-    from micrographia.labels.beside import labels_to_write
+    from micrographia.labels.beside import labels_beside, labels_instead_of, labels_to_write
     from micrographia.labels.build import build_labels
 
+    if instead := labels_instead_of(atlas):
+        if not layers and choices == LabelChoices() and (there := labels_beside(atlas)):
+            with there:
+                _print_book(there, json)
+            return
+        said = "Labels made from the small atlas that comes along name fewer features than those that come with it. "
+        said += f"They are what is shown from now on; to go back, delete {instead}"
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(inert(said))
     dtype = options.dtype or atlas.manifest.plan.dtype
     scope = replace(options, dtype=dtype).open(basis or basis_of(atlas))
     with (
@@ -179,7 +190,7 @@ def _slim(atlas: "Atlas", path: Path) -> None:
 
     book = labels_beside(atlas)
     if book is None:
-        raise CallError(f"{atlas.folder} has no labels yet. Make them: micrographia label")
+        raise CallError(f"{atlas.folder} has no labels yet. Make them: micrographia label{_named(atlas)}")
     with book:
         book.slim(path)
     results().print(inert(f"{path}: {path.stat().st_size / 1e6:.1f} MB"))
@@ -198,6 +209,7 @@ def _show(
     if found is None:
         raise CallError(
             f"{layer}/{index} has no label yet. Make those of its layer: micrographia label --layers {layer}"
+            f"{_named(atlas)}"
         )
     if by is not None:
         found = _with_windows(found, atlas, options, by)
@@ -208,6 +220,16 @@ def _show(
     console = results()
     for line in lines:
         console.print(inert(line))
+
+
+def _named(atlas: "Atlas") -> str:
+    """What makes a command mean this atlas."""
+    from micrographia.atlas.atlas import atlas_place
+    from micrographia.bases.named import shipped_folder
+
+    shipped = shipped_folder()
+    unsaid = shipped is not None and atlas.folder == atlas_place(shipped)
+    return "" if unsaid else f" --atlas {shlex.quote(str(atlas.folder))}"
 
 
 def _with_windows(found: "Label", atlas: "Atlas", options: ModelOptions, by: "EmbedderName") -> "Label":

@@ -13,7 +13,7 @@ from micrographia.bases.named import shipped_folder
 from micrographia.errors import WorkError
 from micrographia.labels.store import LabelBook
 
-__all__ = ["labels_beside", "labels_place", "labels_to_write"]
+__all__ = ["labels_beside", "labels_instead_of", "labels_place", "labels_to_write"]
 
 
 def labels_place(atlas: Path) -> Path:
@@ -57,6 +57,13 @@ def labels_to_write(atlas: Atlas) -> "LabelBook":
     for layer, index, text in own:
         book.say(layer, index, text)
     return book
+
+
+def labels_instead_of(atlas: Atlas) -> Path | None:
+    """Where labels will lie that are made from the small atlas that comes along, and hide better ones: those that come
+    along with it are of a larger atlas. None for any other atlas."""
+    came, here = _places(atlas)
+    return here if came is not None and came == labels_place(atlas.folder.resolve()) else None
 
 
 def _places(atlas: Atlas) -> tuple[Path | None, Path]:

@@ -26,7 +26,10 @@ def explained(label: Label, piece: Callable[[int], str]) -> Iterator[str]:
     yield from _windows(evidence)
     bare = Evidence(density=evidence.density, withdrawn=evidence.withdrawn, windows=evidence.windows)
     if evidence == bare and label.kind == "obscure":
-        yield f"What else was measured did not come along. To measure anew: micrographia label --layers {label.layer}"
+        yield (
+            "What else was measured did not come along. To measure anew, from a whole atlas: micrographia label "
+            f"--layers {label.layer}"
+        )
     if label.provenance is not None:
         yield ""
         yield _made(label.provenance)

@@ -208,4 +208,4 @@ class Label:
     provenance: Provenance | None = None
 
     def __str__(self) -> str:
-        return f"{self.layer}/{self.index} {self.kind or 'unlabelled'}: {self.text or 'no label'}"
+        return f"{self.layer}/{self.index} {self.kind or 'not examined'}: {self.text or 'no label'}"

@@ -117,7 +117,7 @@ class LabelBook:
 
     @staticmethod
     def open(path: Path | str) -> "LabelBook":
-        """Open labels that are there."""
+        """Open labels that are there. Nothing is written until something is said: a slim copy stays as it came."""
         place = Path(path).expanduser()
         if not place.is_file():
             raise CallError(f"There are no labels at {str(place)!r}. Make them: micrographia label")
@@ -135,7 +135,7 @@ class LabelBook:
         with store.writing(path, kind=WorkError, elsewhere="choose another place."):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        return _opened(path)
+        return _opened(path, to_write=True)
 
     def close(self) -> None:
         """Close the file. What is in the log is put into it, if nobody else has it open."""
@@ -374,8 +374,8 @@ def _rounded(said: object) -> object:
             return said
 
 
-def _opened(path: Path) -> LabelBook:
-    """Connect, and bring an older file up to date."""
+def _opened(path: Path, *, to_write: bool = False) -> LabelBook:
+    """Connect, and bring an older file up to date. A file that is written to is in WAL mode."""
     with _understood(path):
         connection = _connected(path)
         try:
@@ -385,6 +385,8 @@ def _opened(path: Path) -> LabelBook:
                     f"{path} has schema version {version}, and this Micrographia reads up to {len(_MIGRATIONS)}: "
                     "update Micrographia."
                 )
+            if to_write or version < len(_MIGRATIONS):
+                connection.execute("PRAGMA journal_mode = WAL")
             if version < len(_MIGRATIONS):
                 _migrate(connection)
         except BaseException:
@@ -394,10 +396,10 @@ def _opened(path: Path) -> LabelBook:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode; where nothing can be written beside the file, one that only reads it."""
+    """A connection; where a file in WAL mode has no room for its log beside it, one that only reads."""
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA journal_mode")
         connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.OperationalError as error:
         connection.close()
