@@ -194,9 +194,11 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, progress: Progress = silent) -> Generator[None]:
+def locked(
+    path: Path, progress: Progress = silent, *, kind: type[WorkError] = CacheError, elsewhere: str = _ELSEWHERE
+) -> Generator[None]:
     """Hold the lock that belongs to `path`; a second process waits. It is free again if the holder dies."""
-    with writing(path):
+    with writing(path, kind=kind, elsewhere=elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(path.name + ".lock"))
         if not _acquired_at_once(lock):

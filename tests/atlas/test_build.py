@@ -1,5 +1,6 @@
 """An atlas is what a slow reading finds, whoever reads it, in whatever order, and however often it is killed."""
 
+import errno
 import os
 import random
 import signal
@@ -203,7 +204,7 @@ def test_who_waited_for_another_process_does_not_do_its_work_again(
     llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def waiting(*_: object) -> Generator[None]:
+    def waiting(*_: object, **__: object) -> Generator[None]:
         (tmp_path / "atlas").mkdir()
         yield
 
@@ -211,6 +212,17 @@ def test_who_waited_for_another_process_does_not_do_its_work_again(
     with pytest.raises(CallError, match="there already"):
         build_atlas(llama, basis, corpus, tmp_path / "atlas", config=SMALL)
     assert not building_folder(tmp_path / "atlas").exists()
+
+
+def test_a_folder_that_takes_nothing_is_told_by_its_own_name(
+    llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("micrographia.store.FileLock.acquire", closed)
+    with pytest.raises(WorkError, match=r"Read-only file system\. Choose another folder: --out DIR$"):
+        build_atlas(llama, basis, corpus, tmp_path / "atlas", config=SMALL)
 
 
 def test_a_plan_of_another_version_is_refused(llama: Model, basis: Basis, corpus: Corpus, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_a_feature_fits_eighty_columns_and_names_everything(ask, place: Path) ->
         assert part in said
     assert "Where it is strongest" in said
     assert said.count(" to ") == 10
+    assert f" of {len(atlas.feature(2, index).sample)}\n" in said[said.index("\non  ") :]
     assert "█" in said
     assert "\x1b" not in said
 
@@ -124,7 +125,9 @@ def test_features_that_promote_a_token_are_found(ask) -> None:
     found = json.loads(ask("find", "--promotes", "t9", "--json", "--top", "3").result())["features"]
     assert len(found) == 3
     assert all(any(said["piece"] == "t9" for said in each["promoted"]) for each in found)
-    assert "cosine" in ask("find", "--promotes", "t9").result()
+    said = ask("find", "--promotes", "t9").result()
+    assert "cosine" in said
+    assert said.endswith("Of the 20 tokens that each feature promotes most.\n")
 
 
 @pytest.mark.parametrize("to", ["circuit-tracer", "neuronpedia", "parquet"])

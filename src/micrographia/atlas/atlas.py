@@ -63,7 +63,8 @@ class Atlas:
         if basis_fingerprint(feature_basis(basis), model.weights) != plan.basis.fingerprint:
             raise CallError(
                 f"The atlas {self.folder} is of another basis, {plan.basis.name or plan.basis.kind} of {plan.model}, "
-                "and its features are not these. Build one for it: micrographia atlas build"
+                "and its features are not these. Name that basis, or build an atlas of this one: "
+                "micrographia atlas build BASIS --corpus DIR --out DIR"
             )
 
     def check_tokenizer(self, tokenizer: Tokenizer) -> None:

@@ -65,7 +65,11 @@ def build_atlas(
     refuse_taken(folder)
     corpus.check_tokenizer(model.tokenizer)
     place = building_folder(folder)
-    with store.writing(folder, kind=WorkError, elsewhere="choose another folder."), store.locked(place, progress):
+    elsewhere = "choose another folder: --out DIR"
+    with (
+        store.writing(folder, kind=WorkError, elsewhere=elsewhere),
+        store.locked(place, progress, kind=WorkError, elsewhere=elsewhere),
+    ):
         refuse_taken(folder)  # another process may have made it meanwhile
         work = _Work(model, feature_basis(basis), corpus, place, name, config)
         plan = work.plan()

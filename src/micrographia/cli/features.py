@@ -91,7 +91,8 @@ def _histogram(feature: Feature, width: int) -> Iterator[Text]:
 def _tokens(feature: Feature, tokenizer: "Tokenizer", width: int) -> Iterator[Text]:
     for name, offset in (("previous", -1), ("on", 0), ("next", 1)):
         said = feature.beside(offset, top=_FEW)
-        yield _line(name, [(tokenizer.piece(each.token), f"{each.share:.0%}") for each in said], width)
+        of = f"of {len(feature.sample.tokens_at(offset))}"
+        yield _line(name, [(tokenizer.piece(each.token), f"{each.share:.0%}") for each in said], width, of)
 
 
 def _effects(feature: Feature, tokenizer: "Tokenizer", width: int) -> Iterator[Text]:
@@ -100,15 +101,15 @@ def _effects(feature: Feature, tokenizer: "Tokenizer", width: int) -> Iterator[T
         yield _line(name, pieces, width)
 
 
-def _line(name: str, pieces: Sequence[tuple[str, str]], width: int) -> Text:
-    """A name and as many tokens with their figures as have room."""
+def _line(name: str, pieces: Sequence[tuple[str, str]], width: int, end: str = "") -> Text:
+    """A name and as many tokens with their figures as have room before the end."""
     line = Text.assemble((f"{name:<11}", "bold"))
     for piece, figure in pieces:
         shown = _cut(inert(piece), _LONGEST)
-        if cell_len(line.plain) + cell_len(shown) + len(figure) + 3 > width:
+        if cell_len(line.plain) + cell_len(shown) + len(figure) + 3 + len(end) > width:
             break
         line.append(shown, style="green").append(f" {figure}  ", style="dim")
-    return line
+    return line.append(end, style="dim")
 
 
 @final
@@ -233,7 +234,8 @@ def promoting_table(found: "Sequence[Promoting]", atlas: "Atlas", tokenizer: "To
             _some(feature.beside(0, top=4), tokenizer),
             _some(feature.promoted[:4], tokenizer),
         )
-    return table
+    kept = atlas.manifest.plan.config.promoted
+    return Group(table, Text(f"Of the {kept} tokens that each feature promotes most.", style="dim"))
 
 
 def _some(said: "Sequence[Said | Beside]", tokenizer: "Tokenizer") -> Text:

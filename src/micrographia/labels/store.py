@@ -132,7 +132,8 @@ class LabelBook:
     @staticmethod
     def create(path: Path) -> "LabelBook":
         """Open labels to write to; a new file where there is none."""
-        with store.writing(path, kind=WorkError, elsewhere="choose another place."):
+        elsewhere = "choose another place, or copy the atlas to one of your own."
+        with store.writing(path, kind=WorkError, elsewhere=elsewhere):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         return _opened(path, to_write=True)
@@ -459,4 +460,7 @@ def _understood(path: Path) -> Generator[None]:
             ) from error
         raise CacheError(f"{path} cannot be read: {said}. {store.removal_line(path)}") from error
     except sqlite3.DatabaseError as error:
-        raise CacheError(f"{path} is not a file of labels, or is damaged: {error}.") from error
+        raise CacheError(
+            f"{path} is not a file of labels, or is damaged: {error}. Put it aside, and make labels anew: "
+            "micrographia label"
+        ) from error
