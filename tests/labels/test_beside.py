@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,44 @@ def test_labels_of_other_transcoders_are_passed_over_and_put_aside(shipped: Atla
         assert [book.label(0, i).text for i in (3, 4)] == ["␣years", "mine"]
     with LabelBook.open(there.with_name(f"{there.name}.before")) as old:
         assert old.label(0, 3).text == "of another basis"
+
+
+def test_the_log_of_other_labels_that_somebody_reads_is_not_taken_for_the_copys(shipped: Atlas) -> None:
+    there = labels_place(beside.built_place())
+    there.parent.mkdir()
+    with LabelBook.create(there) as old, LabelBook.open(there) as reader:
+        old.write(0, [label(0, i, "of another basis") for i in range(300)], PROVENANCE)
+        reader._connection.execute("BEGIN")
+        reader._ask("SELECT count(*) FROM labels", ())
+        old.say(0, 1, "theirs")
+        with labels_to_write(shipped) as book:
+            book.say(0, 4, "mine")
+        with labels_beside(shipped) as book:
+            assert [book.label(0, i).text for i in (3, 4)] == ["␣years", "mine"]
+            assert book.own() == [(0, 4, "mine")]
+        reader._connection.execute("ROLLBACK")
+
+
+def test_nothing_that_two_people_say_at_once_is_lost(shipped: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, others = shutil.copyfile, list[threading.Thread]()
+
+    def say() -> None:
+        with labels_to_write(shipped) as book:
+            book.say(0, 5, "theirs")
+
+    def while_another_comes(source: Path, target: Path) -> None:
+        if not others:
+            others.append(threading.Thread(target=say))
+            others[0].start()
+            others[0].join(0.5)
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", while_another_comes)
+    with labels_to_write(shipped) as book:
+        book.say(0, 4, "mine")
+    others[0].join()
+    with labels_beside(shipped) as book:
+        assert book.own() == [(0, 4, "mine"), (0, 5, "theirs")]
 
 
 def test_what_people_said_before_any_labels_came_along_is_taken_over(shipped: Atlas) -> None:

@@ -5,6 +5,7 @@ folder for what is made here, and from then on that is what is shown.
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from micrographia import store
@@ -39,24 +40,11 @@ def labels_to_write(atlas: Atlas) -> "LabelBook":
     """The labels of an atlas, to be written to, made if there are none. Those that came along stay as they are: they
     are copied to a place of one's own first."""
     came, here = _places(atlas)
-    if came is None:
-        return LabelBook.create(here)
-    own: list[tuple[int, int, str]] = []
-    if here.exists():
-        with LabelBook.open(here) as before:
-            if before.fits(atlas):
-                return LabelBook.create(here)
-            own = [] if before.layers else before.own()
-        here.replace(here.with_name(f"{here.name}.before"))
-    with store.writing(here, kind=WorkError, elsewhere="choose another place."):
-        here.parent.mkdir(parents=True, exist_ok=True)
-        partial = here.with_name(f"{here.name}.partial")
-        shutil.copyfile(came, partial)
-        partial.replace(here)
-    book = LabelBook.create(here)
-    for layer, index, text in own:
-        book.say(layer, index, text)
-    return book
+    if came is not None and not _fit(here, atlas):
+        with store.writing(here, kind=WorkError, elsewhere="choose another place."), store.locked(here):
+            if not _fit(here, atlas):  # another process may have copied them while this one waited
+                _copy(came, here)
+    return LabelBook.create(here)
 
 
 def labels_instead_of(atlas: Atlas) -> Path | None:
@@ -73,3 +61,29 @@ def _places(atlas: Atlas) -> tuple[Path | None, Path]:
         return None, labels_place(atlas.folder)
     came = labels_place(shipped / BESIDE)
     return came if came.exists() else None, labels_place(built)
+
+
+def _fit(here: Path, atlas: Atlas) -> bool:
+    """Whether there are labels of one's own, of the transcoders that the atlas is of."""
+    if not here.exists():
+        return False
+    with LabelBook.open(here) as book:
+        return book.fits(atlas)
+
+
+def _copy(came: Path, here: Path) -> None:
+    """Put a copy where labels of one's own lie, with what people said before any came along; what was there is put
+    aside, with its log, which SQLite would read into the copy."""
+    own: list[tuple[int, int, str]] = []
+    if here.exists():
+        with LabelBook.open(here) as before:
+            own = [] if before.layers else before.own()
+    partial = here.with_name(f"{here.name}.partial")
+    shutil.copyfile(came, partial)
+    with LabelBook.create(partial) as book:
+        for layer, index, text in own:
+            book.say(layer, index, text)
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            here.with_name(f"{here.name}{end}").replace(here.with_name(f"{here.name}.before{end}"))
+    partial.replace(here)
