@@ -167,6 +167,8 @@ def test_bad_calls_get_one_sentence(ask, call: Call, place: Path, folder: Path, 
     assert "does not share" in call("atlas", "show", "0/1", "--atlas", str(place / "basis")).complaint(2)
     build = ["atlas", "build", "neurons", "--corpus", str(place / "corpus"), "--model", str(folder)]
     assert "needs a folder to lie in: --out DIR" in call(*build).complaint(2)
+    assert "There is no basis 'mistyped'" in call("atlas", "build", "mistyped", *build[3:]).complaint(2)
+    assert "Must be >= 2" in call(*build, "--window", "1").complaint(2)
     out = ["--out", str(tmp_path / "new")]
     assert "too little text" in call(*build, *out, "--tokens", "99999999", "--window", "16").complaint(1)
     monkeypatch.setattr("micrographia.bases.named.shipped_folder", lambda model=None: None)

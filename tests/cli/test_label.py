@@ -91,6 +91,12 @@ def test_a_label_is_shown_and_explained(ask) -> None:
     assert found["evidence"]["density"] > 0
 
 
+def test_the_atlas_shows_a_feature_with_its_label(ask, call: Call, place: Path, folder: Path) -> None:
+    label = ask("0/3").result().splitlines()[0].removeprefix("0/3 ")
+    shown = call("atlas", "show", "0/3", "--atlas", str(place / "basis"), "--model", str(folder)).result()
+    assert shown.splitlines()[1] == label
+
+
 def test_a_smaller_copy_says_the_same_kinds_and_names(ask, place: Path, tmp_path: Path) -> None:
     said = ask("--slim", str(tmp_path / "slim.labels")).result()
     assert said.startswith(f"{tmp_path / 'slim.labels'}: ")

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _POSITIVE = validators.Number(gte=1)
+_SEVERAL = validators.Number(gte=2)
 _NATURAL = validators.Number(gte=0)
 _WIDTH = 80
 
@@ -58,7 +59,7 @@ class AtlasChoices:
 
     tokens: Annotated[int | None, Parameter(validator=_POSITIVE, help="Positions of text that are read.")] = None
     split: Annotated[Literal["train", "heldout"] | None, Parameter(help="Which part of the corpus.")] = None
-    window: Annotated[int | None, Parameter(validator=_POSITIVE, help="Tokens that the model sees at a time.")] = None
+    window: Annotated[int | None, Parameter(validator=_SEVERAL, help="Tokens that the model sees at a time.")] = None
     block: Annotated[int | None, Parameter(validator=_POSITIVE, help="Windows that are read together.")] = None
     strongest: Annotated[int | None, Parameter(validator=_POSITIVE, help="Strongest places kept per feature.")] = None
     sample: Annotated[int | None, Parameter(validator=_POSITIVE, help="Random places kept per feature.")] = None
@@ -174,6 +175,7 @@ def show(
             opened,
             tokenizer,
             _width(console),
+            label=_label(opened, *place_of(feature)),
             strongest=strongest,
             per_decile=per_decile,
             marked=console.color_system is None,
@@ -308,13 +310,15 @@ def import_cache(
 
 def _destination(basis: str, out: Path | None) -> Path:
     from micrographia.atlas.atlas import BESIDE, built_place
-    from micrographia.bases.named import TRANSCODERS
+    from micrographia.bases.named import NEURONS, TRANSCODERS
 
     if out is not None:
         return out
     if basis == TRANSCODERS:
         built_place().parent.mkdir(parents=True, exist_ok=True)
         return built_place()
+    if not Path(basis).is_dir() and not basis.startswith(NEURONS):
+        raise CallError(f"There is no basis {basis!r}: give a folder with transcoders, 'transcoders', or 'neurons'.")
     if not Path(basis).is_dir():
         raise CallError(f"The atlas of {basis!r} needs a folder to lie in: --out DIR")
     return Path(basis) / BESIDE
@@ -348,6 +352,18 @@ def basis_of(opened: "Atlas") -> str:
     if place.name != BESIDE:
         raise CallError(f"{opened.folder} does not lie in its basis's folder: say where that is, --basis DIR")
     return str(place.parent)
+
+
+def _label(opened: "Atlas", layer: int, index: int) -> str | None:
+    """The kind and the name of a feature, where labels are made."""
+    from micrographia.labels.beside import labels_beside
+
+    book = labels_beside(opened)
+    if book is None:
+        return None
+    with book:
+        found = book.label(layer, index)
+    return None if found is None else f"{found.kind or 'not examined'}: {found.text or 'no label'}"
 
 
 def tokenizer_of(opened: "Atlas", options: ModelOptions) -> "Tokenizer":
@@ -414,7 +430,8 @@ def _print_manifest(console: Console, folder: Path, manifest: "AtlasManifest") -
     plan = manifest.plan
     n = sum(each.n_features for each in plan.layers)
     n_active, n_dead = sum(manifest.active), sum(manifest.dead)
-    console.print(inert(f"{folder}: {plan.basis.kind} {plan.basis.name}, of {plan.model} in {plan.dtype}"))
+    basis = " ".join(dict.fromkeys((plan.basis.kind, plan.basis.name)))
+    console.print(inert(f"{folder}: {basis}, of {plan.model} in {plan.dtype}"))
     console.print(
         f"{n:,} features in {len(plan.layers)} layers over {plan.n_positions:,} positions ({plan.config.split}); "
         f"{n_active / plan.n_positions / len(plan.layers):.1f} active per layer and position, {n_dead:,} never active; "

@@ -39,6 +39,7 @@ def feature_page(
     tokenizer: "Tokenizer",
     width: int,
     *,
+    label: str | None,
     strongest: int,
     per_decile: int,
     marked: bool,
@@ -49,13 +50,17 @@ def feature_page(
         (f"{feature.layer}/{feature.index}", "bold cyan"),
         f"  active at {_percent(feature.density)} of {feature.n_positions:,} positions ({feature.count:,})",
     )
+    called = [] if label is None else [Text(inert(label))]
+    for line in called:
+        line.truncate(width, overflow="ellipsis")
     if not feature.count:
-        return Group(head, *_effects(feature, tokenizer, width))
+        return Group(head, *called, *_effects(feature, tokenizer, width))
     figures = f"mean {_short(feature.mean)}, deviation {_short(feature.deviation)}, largest {_short(feature.largest)}"
     if feature.negative:
         figures += f"; {feature.negative / feature.count:.0%} below zero, shown by their size"
     return Group(
         head,
+        *called,
         Text(figures, style="dim"),
         Text(),
         *_histogram(feature, width),
