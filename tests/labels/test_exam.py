@@ -23,7 +23,7 @@ def place(atlas: Atlas, llama: Model):
     row, strength = np.flatnonzero(on), chance.random(int(on.sum()))
     none = np.full((1, 1), -1)
     start, density = np.array([0, len(row)]), np.array([on.mean()])
-    crowd = Crowd(1, 0, start, row, strength, density, none, none, none, torch.zeros(1, 4))
+    crowd = Crowd(1, 0, start, row, strength, density, none, none, none, torch.zeros(1, 4), np.sign(strength))
     known = dict(zip(row.tolist(), strength.tolist(), strict=True))
     return Exam(crowd, reading, vocabulary, 0), reading, on, known, vocabulary
 

@@ -9,13 +9,16 @@ from micrographia.atlas.atlas import Atlas
 from micrographia.atlas.build import build_atlas
 from micrographia.atlas.discoveries import beyond
 from micrographia.atlas.plan import AtlasConfig
+from micrographia.bases.neurons import Neurons
 from micrographia.calibration.planted import ROLES, WINDOW, Slide
+from micrographia.corpus.corpus import Corpus
 from micrographia.ids import Layer
 from micrographia.labels.build import LabelConfig, _Work
 from micrographia.labels.halves import Halves
 from micrographia.labels.judging import Judged
-from micrographia.labels.outputs import _places, far_beyond
+from micrographia.labels.outputs import Causal, _places, far_beyond
 from micrographia.model.edits import at
+from micrographia.model.model import Model
 
 CONFIG = LabelConfig(fit=2000, held=5000, windows=100, random=200)
 
@@ -54,6 +57,36 @@ def test_effects_are_those_of_whole_runs(found) -> None:
         assert unembed.shape[0] == len(clean)
         assert causal.boosted[one] == pytest.approx(np.mean(moved[1.0]), abs=1e-4)
         assert causal.ablated[one] == pytest.approx(np.mean(moved[-1.0]), abs=1e-4)
+
+
+def test_a_neuron_below_zero_is_taken_out_as_whole_runs_take_it_out(
+    llama: Model, corpus: Corpus, tmp_path: Path
+) -> None:
+    basis, layer = Neurons(), Layer(1)
+    choices = AtlasConfig(tokens=2700, window=16, block=16)
+    build_atlas(llama, basis, corpus, tmp_path / "atlas", config=choices)
+    atlas = Atlas.open(tmp_path / "atlas")
+    stage = _Work(llama, basis, atlas, Halves(atlas.text, 0), CONFIG).begin([layer], lambda *_: None)
+    found = stage.layer(layer, stage.watches[layer])
+    n, exam, walk = found.crowd.n_features, found.exam, stage.walk
+    tried = np.ones(n, dtype=bool)
+    causal = Causal.of(found.crowd, found.outputs, exam, walk, stage.effects, tried, 3, 0)
+    who, row, activation = _places(found.crowd, exam, walk, tried, 3, np.random.default_rng([0, walk.layer, 2]))
+    assert 0.2 < (activation < 0).mean() < 0.8
+    assert (activation[who >= n] < 0).any()
+    for one in np.flatnonzero(causal.n[:n])[:6].tolist():
+        tokens, moved = found.outputs.tokens[one].tolist(), list[float]()
+        for job in np.flatnonzero(who == one).tolist():
+            window, position = divmod(int(row[job]), walk.reading.per_window)
+            prompt = llama.tokenizer.from_ids(walk.reading.ids[window].tolist())
+            run = llama.run(prompt, read=f"post.{layer}")
+            value = run[f"post.{layer}"][0, position + 1, one]
+            assert float(value) == pytest.approx(activation[job], rel=0.01)
+            written = -value * found.crowd.writes[one].to(value.dtype)
+            out = llama.run(prompt, edit=at(f"resid_post.{layer}", positions=[position + 1]).add(written))
+            change = out.logits[0, position + 1] - run.logits[0, position + 1]
+            moved.append(float(change[tokens].mean() - change.mean()))
+        assert causal.ablated[one] == pytest.approx(np.mean(moved), rel=0.01, abs=1e-4)
 
 
 def test_what_comes_next_is_that_of_a_slow_count(found) -> None:

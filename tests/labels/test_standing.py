@@ -109,7 +109,9 @@ def test_a_place_is_moved_out_of_its_stretch_with_the_tokens_before_it(
 ) -> None:
     reading, chance = Halves(atlas.text, 0).reading(100, 100), np.random.default_rng(0)
     none, nobody = np.full((1, 1), -1), np.zeros(0, dtype=np.int64)
-    crowd = Crowd(1, 0, np.zeros(2, np.int64), nobody, nobody * 1.0, np.ones(1), none, none, none, torch.zeros(1, 4))
+    crowd = Crowd(
+        1, 0, np.zeros(2, np.int64), nobody, nobody * 1.0, np.ones(1), none, none, none, torch.zeros(1, 4), nobody * 1.0
+    )
     walk, exam = Walk(llama, reading, 2), Exam(crowd, reading, vocabulary, 0)
     tried = 0
     for rule in (At("text", 2, 4), At("text", 9, 10), At("line", 1, 2), At("sentence", 3, 3)):

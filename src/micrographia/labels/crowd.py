@@ -56,6 +56,8 @@ class Crowd:
     top: Int64[np.ndarray, "one best"]
     """The strongest of all, in order."""
     writes: Float[Tensor, "one d_model"]
+    sign: Float64[np.ndarray, " entry"]
+    """Of the activation: -1 where a neuron takes away what it writes."""
 
     def __len__(self) -> int:
         return self.n_features + self.n_random
@@ -73,20 +75,18 @@ class Crowd:
         walk.step(seen, watch.site)
         alive = density[(density > 0) & (density <= DENSE)]
         copied = chance.choice(alive, n_random) if len(alive) else np.full(n_random, 0.01)
-        row, who, strength = seen.entries(copied, len(density))
+        row, who, strength, sign = seen.entries(copied, len(density))
         generator = torch.Generator().manual_seed(seed + 1)
         mixed = mixtures(writes, n_random, generator)
         lengths = row_norms(writes)[torch.from_numpy(chance.integers(0, len(writes), n_random))]
         mixed *= (lengths / row_norms(mixed).clamp(min=1e-12))[:, None]
         order = np.argsort(who, kind="stable")
         start = np.searchsorted(who[order], np.arange(len(density) + n_random + 1))
-        row, strength = row[order], strength[order]
+        row, strength, sign = row[order], strength[order], sign[order]
         known, drawn = _of_atlas(atlas, halves), _of_reading(walk.reading, start, row, strength, len(density), seed)
         places, strong, top = (_stacked(a, b) for a, b in zip(known, drawn, strict=True))
-        whole = np.concatenate([density, copied])
-        return Crowd(
-            len(density), n_random, start, row, strength, whole, places, strong, top, torch.cat([writes, mixed])
-        )
+        whole, wrote = np.concatenate([density, copied]), torch.cat([writes, mixed])
+        return Crowd(len(density), n_random, start, row, strength, whole, places, strong, top, wrote, sign)
 
     @property
     def null(self) -> slice:
@@ -101,13 +101,14 @@ class Crowd:
 class _Seen:
     """Takes down what is active as the windows pass."""
 
-    __slots__ = ("_codes", "_features", "_reads", "_rows", "_values", "_watch")
+    __slots__ = ("_codes", "_features", "_reads", "_rows", "_signs", "_values", "_watch")
 
     def __init__(self, watch: Watch, reads: Float[Tensor, "random wide"]) -> None:
         self._watch, self._reads = watch, reads
         self._rows: list[np.ndarray] = []
         self._features: list[np.ndarray] = []
         self._codes: list[np.ndarray] = []
+        self._signs: list[np.ndarray] = []
         self._values: list[Tensor] = []
 
     def __call__(self, first: int, act: Float[Tensor, "window pos wide"], /) -> None:
@@ -115,23 +116,29 @@ class _Seen:
         self._rows.append(active.row + first * (act.shape[1] - 1))
         self._features.append(active.feature.astype(np.int32))
         self._codes.append(active.code)
+        below = np.zeros(len(active.row), dtype=bool) if active.negative is None else active.negative
+        self._signs.append(np.where(below, -1.0, 1.0))
         values = act[:, 1:].flatten(0, 1).to(self._reads.dtype) @ self._reads.T
-        self._values.append((values if isinstance(self._watch, EncoderWatch) else values.abs()).float().cpu())
+        self._values.append(values.float().cpu())
 
     def entries(
         self, densities: Float64[np.ndarray, " random"], n_features: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, features and strengths; random directions are active where their value is among the largest."""
-        values = torch.cat(self._values)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, features, strengths and signs; random directions are active where their value is among the largest, of
+        neurons, whatever its sign."""
+        signed, values = not isinstance(self._watch, EncoderWatch), torch.cat(self._values)
         n = [max(1, round(len(values) * float(density))) for density in densities]
         row, who, strength = [np.concatenate(self._rows)], [np.concatenate(self._features)], list[np.ndarray]()
         strength.append(strengths(np.concatenate(self._codes), self._watch.exponent))
+        sign = list(self._signs)
         for i, most in enumerate(n):
-            best = values[:, i].topk(most)
+            mine = values[:, i]
+            best = (mine.abs() if signed else mine).topk(most)
             row.append(best.indices.numpy())
             who.append(np.full(most, n_features + i, dtype=np.int32))
             strength.append((best.values - best.values[-1] + 1e-6).double().numpy())
-        return np.concatenate(row), np.concatenate(who), np.concatenate(strength)
+            sign.append(np.where(signed & (mine[best.indices] < 0).numpy(), -1.0, 1.0))
+        return np.concatenate(row), np.concatenate(who), np.concatenate(strength), np.concatenate(sign)
 
 
 def _reads(watch: Watch, weights: Weights, n: int, seed: int) -> Float[Tensor, "random wide"]:

@@ -65,6 +65,11 @@ class Exam:
         index = self._index[self._crowd.row[here]]
         return index[index >= 0], self._crowd.strength[here][index >= 0]
 
+    def signs(self, one: int) -> Float64[np.ndarray, " place"]:
+        """The signs of its activations there."""
+        here = self._crowd.entries(one)
+        return self._crowd.sign[here][self._index[self._crowd.row[here]] >= 0]
+
     def score(self, rule: Rule) -> Int64[np.ndarray, " row"]:
         """What a rule gives each row."""
         return np.minimum(rule.score(self.tokens, self._vocabulary), _MOST)

@@ -101,13 +101,14 @@ class Causal:
     ) -> "Causal":
         """Try some features, and all random directions, at a few places of unseen documents each."""
         chance = np.random.default_rng([seed, walk.layer, 2])
-        who, row, strength = _places(crowd, exam, walk, tried, places, chance)
+        who, row, activation = _places(crowd, exam, walk, tried, places, chance)
         lengths = row_norms(crowd.writes).double().cpu().numpy()
-        step = strength * lengths[who]
+        step = np.abs(activation) * lengths[who]
         random = who >= crowd.n_features
         if random.any() and (~random).any():
             step[random] = chance.choice(step[~random], int(random.sum()))
-        added = crowd.writes[torch.from_numpy(who)] * torch.from_numpy(step / np.maximum(lengths[who], 1e-12))[:, None]
+        signed = torch.from_numpy(np.copysign(step, activation) / np.maximum(lengths[who], 1e-12))
+        added = crowd.writes[torch.from_numpy(who)] * signed[:, None]
         window, position = np.divmod(row, walk.reading.per_window)
         position = position + 1
         boosted, ablated = (walk.changed(window, position, sign * added.float()) for sign in (1.0, -1.0))
@@ -152,7 +153,7 @@ def _places(
     places: int,
     chance: np.random.Generator,
 ) -> tuple[Int64[np.ndarray, " job"], Int64[np.ndarray, " job"], Float64[np.ndarray, " job"]]:
-    """Some places of each in the windows to branch off, from the stronger half of its activations."""
+    """Some places of each in the windows to branch off, from the stronger half of its activations, with their signs."""
     kept = np.zeros(walk.reading.documents.shape, dtype=bool)
     kept[walk.branching] = True
     kept = kept.ravel()[exam.rows]
@@ -163,11 +164,11 @@ def _places(
             continue
         good = np.flatnonzero(kept[index] & (strength >= np.median(strength)))
         good = chance.permutation(good)[:places]
-        jobs.append((one, exam.rows[index[good]], strength[good]))
+        jobs.append((one, exam.rows[index[good]], (strength * exam.signs(one))[good]))
     who = np.concatenate([np.full(len(rows), one) for one, rows, _ in jobs] or [np.empty(0, np.int64)])
     row = np.concatenate([rows for _, rows, _ in jobs] or [np.empty(0, np.int64)])
-    strengths = np.concatenate([strength for *_, strength in jobs] or [np.empty(0)])
-    return who.astype(np.int64), row, strengths
+    activations = np.concatenate([activation for *_, activation in jobs] or [np.empty(0)])
+    return who.astype(np.int64), row, activations
 
 
 def _pointing(
