@@ -44,7 +44,7 @@ def test_all_evidence_is_said() -> None:
         "Minimal pairs at 4 places: 10% of the activation remains",
         "Promotes: t5 t6",
         "by -0.400 when it is taken out, by +0.300 when it is doubled (1 place)",
-        "1 before         t7 at 50%, 0.10% of all (p 0.0005; 2.0 bits)",
+        "1 before         t7 at 50%, 0.10% of all (p 0.0005; entropy 2.0 bits)",
         "by all-MiniLM-L6-v2",
         "0.50; 19 in 20 sets of 10 random places are below 0.30",
         "Withdrawn: another name",

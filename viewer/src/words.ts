@@ -18,6 +18,15 @@ export function short(text: string, longest: number): string {
   return some.length <= longest ? some : some.slice(0, longest - 1) + "…";
 }
 
+const NULLS: Record<string, string> = { shuffled: "other names", random: "random directions", top_token: "its top token" };
+
+/** What else was tried beside a label, with its score. */
+export function beside(nulls: Record<string, number>): string {
+  return Object.entries(nulls)
+    .map(([name, score]) => `${NULLS[name] ?? inert(name)} ${score.toFixed(2)}`)
+    .join(", ");
+}
+
 /** A token's piece as text: its signs for spaces and line ends are those again. */
 export function plain(piece: string): string {
   return piece.replaceAll("␣", " ").replaceAll("⏎", "\n").replaceAll("⇥", "\t").replaceAll("␍", "\r");

@@ -105,7 +105,7 @@ def _output(evidence: Evidence, piece: Callable[[int], str]) -> Iterator[str]:
 def _around(evidence: Evidence, piece: Callable[[int], str]) -> Iterator[str]:
     if not evidence.shares:
         return
-    yield f"Around {evidence.examples} of its places, beyond chance:"
+    yield f"Around {evidence.examples} of its places, beyond random places (as it is around most random directions'):"
     yield from (f"  {_where(share.offset):<17}{_share(share, piece)}" for share in evidence.shares)
 
 
@@ -122,7 +122,7 @@ def _windows(evidence: Evidence) -> Iterator[str]:
 
 def _share(share: Share, piece: Callable[[int], str]) -> str:
     name = share.name if share.token is None else piece(share.token)
-    return f"{name} at {share.share:.0%}, {share.corpus:.2%} of all (p {_p(share.p)}; {share.entropy:.1f} bits)"
+    return f"{name} at {share.share:.0%}, {share.corpus:.2%} of all (p {_p(share.p)}; entropy {share.entropy:.1f} bits)"
 
 
 def _made(provenance: Provenance) -> str:

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Refused, server } from "../sources/live";
 import { Known } from "../ui/Detail";
 import type { FeatureDocument, FeatureList, LabelRecord } from "../wire";
-import { inert, joined, percent, short, significant } from "../words";
+import { beside, inert, joined, percent, short, significant } from "../words";
 import { link } from "./route";
 import { can } from "./state";
 
@@ -54,7 +54,7 @@ function Label({ known }: { known: FeatureDocument }) {
         {label?.kind && <span class="kind"> {label.kind}</span>}
         {label && label.score !== null && <span> score {label.score.toFixed(2)}</span>}
         {label && Object.keys(label.nulls).length > 0 && (
-          <span class="dim"> (by chance: {Object.entries(label.nulls).map(([name, score]) => `${inert(name)} ${score.toFixed(2)}`).join(", ")})</span>
+          <span class="dim"> (beside it: {beside(label.nulls)})</span>
         )}
       </p>
       {label?.evidence && <p class="dim">{short(label.evidence, 600)}</p>}

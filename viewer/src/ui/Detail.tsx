@@ -4,7 +4,7 @@ import type { Graph } from "../data/graph";
 import { featureOf, called, groupOf, groups, pinned } from "../state/session";
 import { group, label, select, togglePin, ungroup } from "../state/actions";
 import { view } from "../state/history";
-import { inert, joined, percent, short, signed, significant } from "../words";
+import { beside, inert, joined, percent, short, signed, significant } from "../words";
 import type { ExampleRecord, FeatureDocument, LabelRecord } from "../wire";
 import { askText } from "./asking";
 import { ABOUT, Claim, nameOf, UNITS } from "./claims";
@@ -98,15 +98,13 @@ function pinOnly(node: number): void {
 }
 
 function LabelFacts({ told }: { told: LabelRecord }) {
-  const nulls = Object.entries(told.nulls);
+  const nulls = beside(told.nulls);
   if (!told.kind && told.score === null && !told.evidence && !told.by) return null;
   return (
     <p class="label">
       {told.kind && <span class="kind">{told.kind}</span>}
       {told.score !== null && <span> score {told.score.toFixed(2)}</span>}
-      {nulls.length > 0 && (
-        <span class="dim"> (by chance: {nulls.map(([name, score]) => `${inert(name)} ${score.toFixed(2)}`).join(", ")})</span>
-      )}
+      {nulls && <span class="dim"> (beside it: {nulls})</span>}
       {told.agrees === false && <strong class="v-refuted"> does not do here what its label says</strong>}
       {told.evidence && <span class="dim"> · {short(told.evidence, 300)}</span>}
       {told.by && <span class="dim"> · by {short(told.by, 60)}</span>}
