@@ -73,7 +73,17 @@ class Fires:
         start = np.searchsorted(self.feature, np.arange(n_features + 1))
         none, density = np.zeros((n_features, 0), np.int64), np.diff(start).astype(np.float64)
         return Crowd(
-            n_features, 0, start, self.row, self.strength, density, none, none, none, torch.zeros(n_features, 0)
+            n_features,
+            0,
+            start,
+            self.row,
+            self.strength,
+            density,
+            none,
+            none,
+            none,
+            torch.zeros(n_features, 0),
+            np.ones_like(self.strength),
         )
 
 

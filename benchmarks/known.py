@@ -37,17 +37,20 @@ from micrographia.model.load import load_model
 from micrographia.model.model import Model
 from micrographia.model.site import Point, Site
 
-__all__ = ["EARLY", "KNOWN", "LATE", "common_words", "known", "known_basis", "taken_back"]
+__all__ = ["EARLY", "KNOWN", "LATE", "RANDOM", "common_words", "known", "known_basis", "taken_back"]
 
 KNOWN = 40
 """Features of each sort."""
+RANDOM = 160
+"""Random directions in each of the layers."""
 EARLY = (Layer(0), Layer(5))
 LATE = Layer(28)
 """The layers of true inputs and of true outputs."""
 _FREQUENCY = 1e-3
 _SAID = 1e-3
-_RANDOM = 3e-3
-"""The shares of places at which true inputs, true outputs and random directions are active."""
+"""The shares of places at which true inputs and true outputs are active."""
+_RANDOM = (5e-4, 1e-3, 3e-3, 1e-2)
+"""And a quarter of the random directions each."""
 _WINDOWS = 128
 _ROWS = 4096
 _TRIED = 3
@@ -70,12 +73,16 @@ def known(corpus: Corpus, tokens: int, place: Path, config: LabelConfig = LabelC
             wanted = "output" if layer == LATE else "input"
             what = "embedding rows" if layer == 0 else "unembedding rows" if layer == LATE else "words"
             labels = book.labels(layer)
-            known, random = ([labels[i] for i in some] for some in (range(KNOWN), range(KNOWN, 2 * KNOWN)))
+            known, random = ([labels[i] for i in some] for some in (range(KNOWN), range(KNOWN, KNOWN + RANDOM)))
             found[f"{what}, layer {layer}"] = {
                 "kinds": _kinds(known),
                 "missed": dict(Counter(_reason(each, wanted) for each in known if each.kind not in (wanted, "both"))),
                 "names": [each.text for each in known],
                 "random directions": _kinds(random),
+                "random directions with a name": {
+                    str(share): [each.text for each in random[i :: len(_RANDOM)] if each.text]
+                    for i, share in enumerate(_RANDOM)
+                },
             }
     return found
 
@@ -141,8 +148,8 @@ def known_basis(model: Model, corpus: Corpus, chosen: Sequence[int]) -> PerLayer
             rows = _rows(model.weights.embed, chosen) * _gain(model, layer) if layer == 0 else _means(x, ids, chosen)
             inverse: Tensor = torch.linalg.inv(spread)
             reads, writes, share = rows @ inverse, mixtures(its.decoder.float(), KNOWN, generator), _FREQUENCY
-        reads = torch.cat([reads, mixtures(its.encoder.weight.float(), KNOWN, generator)])
-        writes = torch.cat([writes, mixtures(its.decoder.float(), KNOWN, generator)])
+        reads = torch.cat([reads, mixtures(its.encoder.weight.float(), RANDOM, generator)])
+        writes = torch.cat([writes, mixtures(its.decoder.float(), RANDOM, generator)])
         found[layer] = _with(its, x, reads, writes, share)
     return PerLayer(found)
 
@@ -157,12 +164,11 @@ def _with(
     writes: Float[Tensor, "known d_model"],
     share: float,
 ) -> TranscoderLayer:
-    """A layer whose first features are those that are given, of which the first half is active at the share."""
+    """A layer whose first features are those that are given: known ones, active at the share, and random directions."""
     n, dtype = len(reads), x.dtype
     reads = _as_long(reads, kept.encoder.weight)
     values = (x @ reads.to(dtype).T).float()
-    shares = torch.full((n,), _RANDOM)
-    shares[: n // 2] = share
+    shares = torch.cat([torch.full((KNOWN,), share), torch.tensor(_RANDOM).repeat(RANDOM // len(_RANDOM))])
     least = torch.stack([values[:, i].quantile(1 - float(shares[i])) for i in range(n)]).clamp(min=1e-3)
     match kept.encoder.rule:
         case JumpRelu(threshold):
@@ -222,7 +228,7 @@ def _reason(label: Label, wanted: str) -> str:
         return f"called {label.kind}"
     evidence = label.evidence
     assert evidence is not None, "what was built has evidence"
-    if "are needed to say anything" in label.why:
+    if "to say anything" in label.why:
         return "too few unseen places"
     if wanted == "input":
         held = evidence.held

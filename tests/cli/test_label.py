@@ -78,7 +78,7 @@ def test_a_label_is_shown_and_explained(ask) -> None:
     assert ask("0/3").result().startswith("0/3 ")
     said = ask("--explain", "0/3").result()
     assert said.splitlines()[0].startswith("0/3  ")
-    assert "Made with rules-3" in said
+    assert "Made with rules-4" in said
     assert "Promotes: " in said or "dense" in said
     windows = ask("--explain", "0/3", "--alike").result()
     assert "How alike the texts around its strongest places are" in windows

@@ -36,14 +36,14 @@ def seen(atlas: Atlas, basis: PerLayer, llama: Model):
     walk = Walk(llama, halves.reading(100, 200), 2)
     while walk.layer < LAYER:
         walk.step(lambda *_: None, watch.site)
-    crowd = Crowd.of(walk, watch, atlas.layer(LAYER), basis, halves, RANDOM, 0)
+    crowd = Crowd.of(walk, watch, atlas.layer(LAYER), basis, RANDOM, 0)
     prompts = [llama.tokenizer.from_ids(ids.tolist()) for ids in walk.reading.ids]
     act = llama.run(prompts, read=f"mlp_in.{LAYER}")[f"mlp_in.{LAYER}"][:, 1:].flatten(0, 1)
-    return crowd, act, _reads(watch, llama.weights, RANDOM, 0), halves
+    return crowd, act, _reads(watch, llama.weights, RANDOM, 0), walk.reading, halves
 
 
 def test_features_are_active_where_the_encoder_says(seen, basis: PerLayer) -> None:
-    crowd, act, _, _ = seen
+    crowd, act, *_ = seen
     wanted = basis.layers[LAYER].encoder(act)
     for one in range(crowd.n_features):
         here = crowd.entries(one)
@@ -52,7 +52,7 @@ def test_features_are_active_where_the_encoder_says(seen, basis: PerLayer) -> No
 
 
 def test_random_directions_are_active_where_their_values_are_largest(seen) -> None:
-    crowd, act, reads, _ = seen
+    crowd, act, reads, *_ = seen
     values = (act.to(reads.dtype) @ reads.T).numpy()
     for number in range(RANDOM):
         one = crowd.n_features + number
@@ -64,7 +64,7 @@ def test_random_directions_are_active_where_their_values_are_largest(seen) -> No
 
 
 def test_names_are_made_from_places_of_the_one_half(seen) -> None:
-    crowd, _, _, halves = seen
+    crowd, *_, halves = seen
     for places in (crowd.places, crowd.strong, crowd.top):
         known = places[places >= 0]
         assert len(known)
@@ -72,3 +72,19 @@ def test_names_are_made_from_places_of_the_one_half(seen) -> None:
     for mine in crowd.strong:
         known = mine[mine >= 0]
         assert len(known) == len(np.unique(known))
+
+
+def test_features_and_random_directions_have_as_many_places_of_the_same_text(seen) -> None:
+    crowd, _, _, reading, _ = seen
+    fit, length = reading.fit.ravel(), reading.ids.shape[1]
+    assert fit.any()
+    for one in range(len(crowd)):
+        here = crowd.entries(one)
+        rows, strength = crowd.row[here], crowd.strength[here]
+        inside = fit[rows]
+        window, position = np.divmod(rows[inside], reading.per_window)
+        wanted = dict(zip((reading.windows[window] * length + position + 1).tolist(), strength[inside], strict=True))
+        places, top = (some[one][some[one] >= 0].tolist() for some in (crowd.places, crowd.top))
+        assert set(places) <= set(wanted)
+        assert len(places) == min(32, len(wanted))
+        assert [wanted[place] for place in top] == sorted(wanted.values(), reverse=True)[:8]

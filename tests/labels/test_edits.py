@@ -38,7 +38,7 @@ def tried(atlas: Atlas, basis: PerLayer, llama: Model, watch: Watch, vocabulary:
     walk = Walk(llama, halves.reading(100, 200), 4)
     while walk.layer < LAYER:
         walk.step(lambda *_: None, watch.site)
-    crowd = Crowd.of(walk, watch, atlas.layer(LAYER), basis, halves, RANDOM, 0)
+    crowd = Crowd.of(walk, watch, atlas.layer(LAYER), basis, RANDOM, 0)
     return crowd, Exam(crowd, walk.reading, vocabulary, 0), walk
 
 

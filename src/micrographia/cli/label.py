@@ -94,7 +94,7 @@ def label(
     """Find the kind of every feature of an atlas, by evidence beside controls, and name those that earn a name.
 
     Labels lie beside the atlas, in NAME.labels. Stopped by Ctrl-C or killed, the same command goes on. No language
-    model is asked. Without choices names are made from 20,000 positions and tried on 64,000; in 128 windows things are
+    model is asked. Without choices names are made from 64,000 positions and tried on 64,000; in 128 windows things are
     changed, at 4 places for each feature; beside it stand 1,000 random directions a layer; 5% of findings may be false.
 
         micrographia label
@@ -140,8 +140,10 @@ def _build(
             with there:
                 _print_book(there, json)
             return
-        said = "Labels made from the small atlas that comes along name fewer features than those that come with it. "
-        said += f"They are what is shown from now on; to go back, delete {instead}"
+        said = (
+            "What is made here is what is shown of these layers from now on, instead of what came along; to go back, "
+        )
+        said += f"delete {instead}"
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(inert(said))
     dtype = options.dtype or atlas.manifest.plan.dtype
     scope = replace(options, dtype=dtype).open(basis or basis_of(atlas))

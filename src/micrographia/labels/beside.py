@@ -48,8 +48,8 @@ def labels_to_write(atlas: Atlas) -> "LabelBook":
 
 
 def labels_instead_of(atlas: Atlas) -> Path | None:
-    """Where labels will lie that are made from the small atlas that comes along, and hide better ones: those that come
-    along with it are of a larger atlas. None for any other atlas."""
+    """Where labels will lie that are made from the small atlas that comes along, and be shown instead of those that
+    come along with it. None for any other atlas."""
     came, here = _places(atlas)
     return here if came is not None and came == labels_place(atlas.folder.resolve()) else None
 

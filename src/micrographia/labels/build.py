@@ -41,7 +41,7 @@ from micrographia.store import Progress, silent
 
 __all__ = ["METHOD", "LabelConfig", "build_labels"]
 
-METHOD = "rules-3"
+METHOD = "rules-4"
 _OTHERS = 20
 _RARE = 300
 """Fewer than one in so many random directions reach farther than what is asked of a rule, and half as many farther than
@@ -53,7 +53,7 @@ class LabelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fit: int = Field(default=20_000, gt=0)
+    fit: int = Field(default=64_000, gt=0)
     """Positions that are read anew of the half that labels are made from."""
     held: int = Field(default=64_000, gt=0)
     """And of the half that they are tested on."""
@@ -169,7 +169,7 @@ class _Stage:
         while walk.layer < layer:
             walk.step(_look_away, watch.site)
         its = work.atlas.layer(layer)
-        crowd = Crowd.of(walk, watch, its, work.basis, work.halves, c.random, c.seed)
+        crowd = Crowd.of(walk, watch, its, work.basis, c.random, c.seed)
         exam = Exam(crowd, walk.reading, self.vocabulary, c.seed)
         text = work.atlas.text
         making = Making(crowd, text, walk.reading, self.vocabulary, self.null, self.stands, c.rate)

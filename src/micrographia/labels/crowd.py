@@ -3,7 +3,7 @@
 A random direction reads and writes random mixtures of what the layer's features read and write, each counted with the
 same length, so that it lies where they lie, and no few long rows are all that it is made of; it is active where its
 value is largest, at the share of places at which some feature of the layer is. It goes through everything that a
-feature goes through, and what is said of it is wrong.
+feature goes through, from as many places of the same text, and what is said of it is wrong.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from micrographia.atlas.effects import row_norms, written_by
 from micrographia.atlas.fingerprint import FeatureBasis
 from micrographia.atlas.strength import strengths
 from micrographia.atlas.watch import EncoderWatch, Span, Watch
-from micrographia.labels.halves import Halves, Reading
+from micrographia.labels.halves import Reading
 from micrographia.labels.walk import Walk
 from micrographia.model.weights import Weights
 
@@ -28,6 +28,8 @@ __all__ = ["DENSE", "Crowd", "mixtures"]
 DENSE = 0.1
 """The share of places from which on a feature is dense."""
 _SPAN = Span(0, 0)
+_SAMPLE = 32
+_TOP = 8
 
 
 def mixtures(rows: Float[Tensor, "feature wide"], n: int, generator: torch.Generator) -> Float[Tensor, "random wide"]:
@@ -63,9 +65,7 @@ class Crowd:
         return self.n_features + self.n_random
 
     @staticmethod
-    def of(
-        walk: Walk, watch: Watch, atlas: LayerAtlas, basis: FeatureBasis, halves: Halves, n_random: int, seed: int
-    ) -> "Crowd":
+    def of(walk: Walk, watch: Watch, atlas: LayerAtlas, basis: FeatureBasis, n_random: int, seed: int) -> "Crowd":
         """Take a walk through the next block, and see who is active."""
         chance = np.random.default_rng([seed, atlas.plan.layer])
         counts = atlas.counts()
@@ -83,8 +83,7 @@ class Crowd:
         order = np.argsort(who, kind="stable")
         start = np.searchsorted(who[order], np.arange(len(density) + n_random + 1))
         row, strength, sign = row[order], strength[order], sign[order]
-        known, drawn = _of_atlas(atlas, halves), _of_reading(walk.reading, start, row, strength, len(density), seed)
-        places, strong, top = (_stacked(a, b) for a, b in zip(known, drawn, strict=True))
+        places, strong, top = _examples(walk.reading, start, row, strength, seed)
         whole, wrote = np.concatenate([density, copied]), torch.cat([writes, mixed])
         return Crowd(len(density), n_random, start, row, strength, whole, places, strong, top, wrote, sign)
 
@@ -119,7 +118,7 @@ class _Seen:
         below = np.zeros(len(active.row), dtype=bool) if active.negative is None else active.negative
         self._signs.append(np.where(below, -1.0, 1.0))
         values = act[:, 1:].flatten(0, 1).to(self._reads.dtype) @ self._reads.T
-        self._values.append(values.float().cpu())
+        self._values.append(values.cpu())
 
     def entries(
         self, densities: Float64[np.ndarray, " random"], n_features: int
@@ -132,7 +131,7 @@ class _Seen:
         strength.append(strengths(np.concatenate(self._codes), self._watch.exponent))
         sign = list(self._signs)
         for i, most in enumerate(n):
-            mine = values[:, i]
+            mine = values[:, i].float()
             best = (mine.abs() if signed else mine).topk(most)
             row.append(best.indices.numpy())
             who.append(np.full(most, n_features + i, dtype=np.int32))
@@ -152,64 +151,35 @@ def _reads(watch: Watch, weights: Weights, n: int, seed: int) -> Float[Tensor, "
             return torch.randn(n, watch.n_features, generator=generator).to(norms) * norms
 
 
-def _of_atlas(atlas: LayerAtlas, halves: Halves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The examples of features that lie in the half that labels are made from: a sample, its upper tenths, the top."""
-    histogram = atlas.arrays["histogram"].astype(np.int64)
-    found: dict[str, np.ndarray] = {}
-    for order in ("random", "strongest"):
-        place = atlas.arrays[f"{order}.place"].astype(np.int64)
-        fit = (atlas.arrays[f"{order}.code"] > 0) & ~halves.held(halves.documents(place))
-        found[order] = np.where(fit, place, -1)
-    value = strengths(np.ascontiguousarray(atlas.arrays["random.code"]), atlas.plan.exponent)
-    upper = np.where(value >= _least(histogram, atlas)[:, None], found["random"], -1)
-    return found["random"], _without_twins(np.concatenate([found["strongest"], upper], 1)), found["strongest"]
-
-
-def _least(histogram: Int64[np.ndarray, "feature bin"], atlas: LayerAtlas) -> Float64[np.ndarray, " feature"]:
-    """Where the strongest three tenths of each feature's activations begin."""
-    return np.array([atlas.feature(index).quantile(0.7) for index in range(len(histogram))])
-
-
-def _of_reading(
+def _examples(
     reading: Reading,
     start: Int64[np.ndarray, " bound"],
     row: Int64[np.ndarray, " entry"],
     strength: Float64[np.ndarray, " entry"],
-    first: int,
     seed: int,
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """The same for random directions, of what was read in that half."""
+) -> tuple[Int64[np.ndarray, "one example"], Int64[np.ndarray, "one upper"], Int64[np.ndarray, "one best"]]:
+    """Places of each in the half that labels are made from: a sample, its upper tenths with the top, and the top."""
     chance = np.random.default_rng(seed)
     fit, length = reading.fit.ravel(), reading.ids.shape[1]
     sample: list[np.ndarray] = []
     strong: list[np.ndarray] = []
     top: list[np.ndarray] = []
-    for one in range(first, len(start) - 1):
-        here = slice(int(start[one]), int(start[one + 1]))
+    for here in map(slice, start[:-1].tolist(), start[1:].tolist()):
         rows, values = row[here], strength[here]
         rows, values = rows[fit[rows]], values[fit[rows]]
         window, position = np.divmod(rows, reading.per_window)
         places = reading.windows[window] * length + position + 1
-        drawn = chance.permutation(len(places))[:32]
-        best = np.argsort(-values, kind="stable")[:8]
+        drawn = chance.permutation(len(places))[:_SAMPLE]
+        best = np.argsort(-values, kind="stable")[:_TOP]
         upper = drawn[values[drawn] >= np.quantile(values, 0.7)] if len(values) else drawn
         sample.append(places[drawn])
         strong.append(np.unique(np.concatenate([places[best], places[upper]])))
         top.append(places[best])
-    return sample, strong, top
+    return _stacked(sample), _stacked(strong), _stacked(top)
 
 
-def _without_twins(places: Int64[np.ndarray, "feature example"]) -> Int64[np.ndarray, "feature example"]:
-    """Each place once; -1 for its second time."""
-    ordered = np.sort(places, axis=1)
-    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
-    return ordered
-
-
-def _stacked(known: Int64[np.ndarray, "feature few"], more: list[np.ndarray]) -> Int64[np.ndarray, "one example"]:
-    width = max(known.shape[1], *(len(each) for each in more), 1)
-    found = np.full((len(known) + len(more), width), -1, dtype=np.int64)
-    found[: len(known), : known.shape[1]] = known
-    for i, each in enumerate(more, len(known)):
+def _stacked(several: list[np.ndarray]) -> Int64[np.ndarray, "one example"]:
+    found = np.full((len(several), max(1, *map(len, several))), -1, dtype=np.int64)
+    for i, each in enumerate(several):
         found[i, : len(each)] = each
     return found

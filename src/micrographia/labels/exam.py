@@ -16,10 +16,12 @@ from micrographia.labels.halves import Reading
 from micrographia.labels.rules import Condition, Near, Rule, Where, rows_of
 from micrographia.labels.vocabulary import Vocabulary
 
-__all__ = ["FEWEST", "Exam", "Marks", "least_of"]
+__all__ = ["FEWEST", "FEWEST_DOCUMENTS", "Exam", "Marks", "least_of"]
 
 FEWEST = 20
 """Places in unseen documents without which nothing is said of a feature."""
+FEWEST_DOCUMENTS = 5
+"""And documents that these places are in."""
 _REDRAWN = 200
 _MOST = 4
 
@@ -70,6 +72,10 @@ class Exam:
         here = self._crowd.entries(one)
         return self._crowd.sign[here][self._index[self._crowd.row[here]] >= 0]
 
+    def documents(self, one: int) -> int:
+        """How many documents one is active in."""
+        return len(np.unique(self._document[self.active(one)[0]]))
+
     def score(self, rule: Rule) -> Int64[np.ndarray, " row"]:
         """What a rule gives each row."""
         return np.minimum(rule.score(self.tokens, self._vocabulary), _MOST)
@@ -80,7 +86,7 @@ class Exam:
         """How a rule does for one by what it gives each row, if it holds from `least` on; None with too few places.
         `seen` are tokens on which it was active before."""
         index, strength = self.active(one)
-        if len(index) < FEWEST:
+        if len(index) < FEWEST or self.documents(one) < FEWEST_DOCUMENTS:
             return None
         tenth = _tenths(strength)
         off = np.ones(len(score), dtype=bool)

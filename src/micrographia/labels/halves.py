@@ -1,7 +1,7 @@
 """Two halves of the documents: labels are made from the one, and tested on the other.
 
 Which half a document is in, a hash of its number decides. Of the atlas's text some windows that lie in one half are
-read anew; a place whose last tokens also stand in the other half, or earlier in its own, does not count.
+read anew; a place whose last tokens came before, in its own half or the other, does not count.
 """
 
 import hashlib
@@ -65,6 +65,7 @@ class Halves:
         counts = self.held(documents)
         in_fit = ~counts & (np.arange(len(windows)) < len(first))[:, None]
         in_held = counts & (np.arange(len(windows)) >= len(first))[:, None]
+        in_fit &= _fresh(hashes, in_fit)
         in_held &= _fresh(hashes, in_held) & ~np.isin(hashes, hashes[in_fit])
         return Reading(windows, np.asarray(text.ids[windows], dtype=np.int64), documents, in_fit, in_held)
 

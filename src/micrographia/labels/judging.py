@@ -18,7 +18,7 @@ from micrographia.atlas.discoveries import passing
 from micrographia.ids import Layer
 from micrographia.labels.crowd import DENSE, Crowd
 from micrographia.labels.edits import Remains
-from micrographia.labels.exam import FEWEST, Exam, Marks
+from micrographia.labels.exam import FEWEST, FEWEST_DOCUMENTS, Exam, Marks
 from micrographia.labels.label import Edits, Effect, Evidence, Held, Kind, Label, Said, Share
 from micrographia.labels.making import Made, Making
 from micrographia.labels.outputs import Causal, Outputs
@@ -73,13 +73,16 @@ class Judged:
     def label(self, one: int) -> Label:
         """What is said of one feature."""
         evidence = self._evidence(one)
-        density, n = evidence.density, len(self.exam.active(one)[0])
+        density, n, documents = evidence.density, len(self.exam.active(one)[0]), self.exam.documents(one)
         if density == 0:
             return self._none(one, "dead", f"It was never active in {self.n_positions:,} positions.", evidence)
         if density > DENSE:
             return self._none(one, "dense", f"It is active at {density:.0%} of all positions.", evidence)
-        if n < FEWEST:
-            why = f"It is active at {n} places of unseen documents, and {FEWEST} are needed to say anything."
+        if n < FEWEST or documents < FEWEST_DOCUMENTS:
+            why = (
+                f"It is active at {n} places of {documents} unseen documents; to say anything, {FEWEST} of "
+                f"{FEWEST_DOCUMENTS} are needed."
+            )
             return self._none(one, "obscure", why, evidence)
         reads, failed = self._reads(one)
         speaks = bool(self.speaks[one])
