@@ -41,8 +41,8 @@ __all__ = ["EARLY", "KNOWN", "LATE", "RANDOM", "common_words", "known", "known_b
 
 KNOWN = 40
 """Features of each sort."""
-RANDOM = 160
-"""Random directions in each of the layers."""
+RANDOM = 40
+"""Random directions in each of the layers. Many of them make up much of what random mixtures are made of."""
 EARLY = (Layer(0), Layer(5))
 LATE = Layer(28)
 """The layers of true inputs and of true outputs."""
@@ -59,11 +59,13 @@ _PLAIN = 0.02
 """A p-value that is not beyond chance among those that are tried."""
 
 
-def known(corpus: Corpus, tokens: int, place: Path, config: LabelConfig = LabelConfig()) -> dict[str, object]:
+def known(
+    corpus: Corpus, tokens: int, place: Path, config: LabelConfig = LabelConfig(), n_random: int = RANDOM
+) -> dict[str, object]:
     """What they are called, and why those that are missed are."""
     model = load_model(dtype="bfloat16", device="cpu")
     chosen = common_words(model, corpus)
-    basis = known_basis(model, corpus, chosen)
+    basis = known_basis(model, corpus, chosen, n_random)
     if not (place / "atlas" / "manifest.json").exists():
         build_atlas(model, basis, corpus, place / "atlas", config=AtlasConfig(tokens=tokens))
     found: dict[str, object] = {"tokens": [model.tokenizer.piece(token) for token in chosen]}
@@ -73,7 +75,7 @@ def known(corpus: Corpus, tokens: int, place: Path, config: LabelConfig = LabelC
             wanted = "output" if layer == LATE else "input"
             what = "embedding rows" if layer == 0 else "unembedding rows" if layer == LATE else "words"
             labels = book.labels(layer)
-            known, random = ([labels[i] for i in some] for some in (range(KNOWN), range(KNOWN, KNOWN + RANDOM)))
+            known, random = ([labels[i] for i in some] for some in (range(KNOWN), range(KNOWN, KNOWN + n_random)))
             found[f"{what}, layer {layer}"] = {
                 "kinds": _kinds(known),
                 "missed": dict(Counter(_reason(each, wanted) for each in known if each.kind not in (wanted, "both"))),
@@ -126,7 +128,7 @@ def common_words(model: Model, corpus: Corpus) -> list[int]:
     return good[:KNOWN]
 
 
-def known_basis(model: Model, corpus: Corpus, chosen: Sequence[int]) -> PerLayer:
+def known_basis(model: Model, corpus: Corpus, chosen: Sequence[int], n_random: int = RANDOM) -> PerLayer:
     """The transcoders of three layers with known features in front; thresholds by the densities that are wanted."""
     windows = corpus.windows("train", 256, seed=1)
     prompts = [model.tokenizer.from_ids([int(i) for i in windows[number].ids]) for number in range(_WINDOWS)]
@@ -148,8 +150,8 @@ def known_basis(model: Model, corpus: Corpus, chosen: Sequence[int]) -> PerLayer
             rows = _rows(model.weights.embed, chosen) * _gain(model, layer) if layer == 0 else _means(x, ids, chosen)
             inverse: Tensor = torch.linalg.inv(spread)
             reads, writes, share = rows @ inverse, mixtures(its.decoder.float(), KNOWN, generator), _FREQUENCY
-        reads = torch.cat([reads, mixtures(its.encoder.weight.float(), RANDOM, generator)])
-        writes = torch.cat([writes, mixtures(its.decoder.float(), RANDOM, generator)])
+        reads = torch.cat([reads, mixtures(its.encoder.weight.float(), n_random, generator)])
+        writes = torch.cat([writes, mixtures(its.decoder.float(), n_random, generator)])
         found[layer] = _with(its, x, reads, writes, share)
     return PerLayer(found)
 
@@ -168,7 +170,7 @@ def _with(
     n, dtype = len(reads), x.dtype
     reads = _as_long(reads, kept.encoder.weight)
     values = (x @ reads.to(dtype).T).float()
-    shares = torch.cat([torch.full((KNOWN,), share), torch.tensor(_RANDOM).repeat(RANDOM // len(_RANDOM))])
+    shares = torch.cat([torch.full((KNOWN,), share), torch.tensor(_RANDOM).repeat((n - KNOWN) // len(_RANDOM))])
     least = torch.stack([values[:, i].quantile(1 - float(shares[i])) for i in range(n)]).clamp(min=1e-3)
     match kept.encoder.rule:
         case JumpRelu(threshold):

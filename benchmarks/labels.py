@@ -1,10 +1,11 @@
 """Whether labels are right where the truth is known, and what they say where it is not.
 
-    python -m benchmarks.labels --corpus CORPUS [--only planted known shipped] [--out labels.json] [--figure kinds.svg]
+    python -m benchmarks.labels --corpus CORPUS [--only planted known crowded shipped] [--out FILE] [--figure kinds.svg]
 
 **planted**: neurons that were put into a model of one block, for several seeds: which kind each role is called, how
 many of the names are wrong, and how many random directions get one. **known**: in a real model, among its transcoders'
-features, ones of which it is known what they are (`benchmarks.known`). **shipped**: the labels of the transcoders that
+features, ones of which it is known what they are (`benchmarks.known`). **crowded**: how many of random directions have
+a name that are put among a layer's features, rare and frequent ones. **shipped**: the labels of the transcoders that
 come along, by kind and layer, with their figures in unseen documents beside their nulls, and whether early layers are
 about the input, middle ones about both sides, and late ones about the output; intervals are over features drawn anew.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.known import known, taken_back
+from benchmarks.known import RANDOM, known, taken_back
 from micrographia.atlas.atlas import Atlas, built_place
 from micrographia.atlas.build import build_atlas
 from micrographia.atlas.plan import AtlasConfig
@@ -82,6 +83,15 @@ def known_anew(corpus: Corpus, tokens: int) -> dict[str, object]:
     """Known features of a real model, over an atlas of their own."""
     with tempfile.TemporaryDirectory() as place:
         return {**known(corpus, tokens, Path(place)), "left of a step": taken_back(corpus)}
+
+
+def crowded(corpus: Corpus, tokens: int) -> dict[str, object]:
+    """Random directions among a real layer's features: what they are called, and the names that some of them have."""
+    with tempfile.TemporaryDirectory() as place:
+        layers = known(corpus, tokens, Path(place), n_random=4 * RANDOM)
+    names = ("random directions", "random directions with a name")
+    of_layers = {key: said for key, said in layers.items() if isinstance(said, dict)}
+    return {key: {name: said[name] for name in names} for key, said in of_layers.items()}
 
 
 def shipped(place: Path) -> dict[str, object]:
@@ -240,7 +250,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--atlas", type=Path, default=built_place())
     parser.add_argument("--tokens", type=int, default=150_000)
-    parser.add_argument("--only", nargs="*", default=["planted", "known", "shipped"])
+    parser.add_argument("--only", nargs="*", default=["planted", "known", "crowded", "shipped"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
     chosen = parser.parse_args()
@@ -248,6 +258,7 @@ def main() -> None:
     parts = {
         "planted": planted,
         "known": lambda: known_anew(Corpus.open(chosen.corpus), chosen.tokens),
+        "crowded": lambda: crowded(Corpus.open(chosen.corpus), chosen.tokens),
         "shipped": lambda: shipped(chosen.atlas),
     }
     found: dict[str, object] = {}
