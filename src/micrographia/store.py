@@ -309,10 +309,10 @@ def verify_files(folder: Path, records: Iterable[FileRecord], progress: Progress
             )
 
 
-def removal_line(folder: Path) -> str:
-    """The sentence that says how to get rid of a folder which can be made anew."""
+def removal_line(folder: Path, *, by: str = "") -> str:
+    """The sentence that says how to get rid of a folder which is made anew by itself, or `by` a command."""
     remove = f'rmdir /s /q "{folder}"' if sys.platform == "win32" else f"rm -r {shlex.quote(str(folder))}"
-    return f"Delete it, and it is made anew: {remove}"
+    return f"Delete it, and {f'make it anew by {by}' if by else 'it is made anew'}: {remove}"
 
 
 def readable_size(size: int) -> str:

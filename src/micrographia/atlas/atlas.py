@@ -15,7 +15,7 @@ from micrographia import store
 from micrographia.atlas.feature import Examples, Feature, Said
 from micrographia.atlas.files import mapped
 from micrographia.atlas.fingerprint import basis_fingerprint, feature_basis
-from micrographia.atlas.plan import AtlasManifest, LayerPlan, read_atlas_manifest
+from micrographia.atlas.plan import BUILD, AtlasManifest, LayerPlan, read_atlas_manifest
 from micrographia.atlas.strength import AMOUNT_UNIT, SQUARE_UNIT, strengths
 from micrographia.atlas.text import Text
 from micrographia.bases.basis import Basis
@@ -222,7 +222,7 @@ def atlas_beside(folder: Path, model: Model, basis: Basis) -> Atlas | None:
 def _check_sizes(folder: Path, manifest: AtlasManifest) -> None:
     if len(manifest.files) != len(manifest.plan.layers) + 1:
         raise CacheError(
-            f"{folder / store.MANIFEST} lists other files than its layers have. {store.removal_line(folder)}"
+            f"{folder / store.MANIFEST} lists other files than its layers have. {store.removal_line(folder, by=BUILD)}"
         )
     for record in manifest.files:
         path = folder / record.name
@@ -231,4 +231,4 @@ def _check_sizes(folder: Path, manifest: AtlasManifest) -> None:
             wrong = (
                 "is missing" if size is None else f"is damaged: it has {size} bytes, and had {record.size} when written"
             )
-            raise CacheError(f"{path} {wrong}. {store.removal_line(folder)}")
+            raise CacheError(f"{path} {wrong}. {store.removal_line(folder, by=BUILD)}")

@@ -15,6 +15,7 @@ from micrographia.errors import CacheError, CallError
 from micrographia.store import MANIFEST, FileRecord
 
 __all__ = [
+    "BUILD",
     "AtlasConfig",
     "AtlasManifest",
     "BasisKind",
@@ -25,6 +26,8 @@ __all__ = [
     "read_atlas_manifest",
 ]
 
+BUILD = "micrographia atlas build"
+"""What makes an atlas anew."""
 _SCHEMA = 1
 
 
@@ -149,13 +152,13 @@ def read_atlas_manifest(folder: Path) -> AtlasManifest:
         there = "there is no such folder" if not folder.exists() else "it is a file"
         raise _no_atlas(folder, f"it has no {MANIFEST}" if folder.is_dir() else there) from error
     except (ValueError, OSError) as error:
-        raise CacheError(f"{path} cannot be read: {error}. {store.removal_line(folder)}") from error
+        raise CacheError(f"{path} cannot be read: {error}. {store.removal_line(folder, by=BUILD)}") from error
     known = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     if known.get("kind") != "atlas":
         raise _no_atlas(folder, f"its {MANIFEST} is of the kind {known.get('kind')!r}")
-    manifest = store.record_of(known, AtlasManifest, path, remedy=store.removal_line(folder))
+    manifest = store.record_of(known, AtlasManifest, path, remedy=store.removal_line(folder, by=BUILD))
     if any(Path(record.name).name != record.name for record in manifest.files):
-        raise CacheError(f"{path} names files outside its own folder. {store.removal_line(folder)}")
+        raise CacheError(f"{path} names files outside its own folder. {store.removal_line(folder, by=BUILD)}")
     return manifest
 
 

@@ -11,6 +11,7 @@ from micrographia.errors import CacheError, CallError
 from micrographia.store import MANIFEST, FileRecord, record_of, removal_line
 
 __all__ = [
+    "BUILD",
     "SPLITS",
     "CorpusManifest",
     "Plan",
@@ -26,6 +27,8 @@ Split: TypeAlias = Literal["train", "heldout"]
 """Documents to learn from, or to judge by."""
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 
+BUILD = "micrographia corpus build"
+"""What makes a corpus anew."""
 _SCHEMA = 1
 
 
@@ -134,8 +137,8 @@ def read_manifest(folder: Path) -> CorpusManifest:
             f"{str(folder)!r} is not a corpus: {there}. Build one: micrographia corpus build --out {folder}"
         ) from error
     except (ValueError, OSError) as error:
-        raise CacheError(f"{path} cannot be read: {error}. {removal_line(folder)}") from error
+        raise CacheError(f"{path} cannot be read: {error}. {removal_line(folder, by=BUILD)}") from error
     known = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     if known.get("kind") != "corpus":
         raise CallError(f"{str(folder)!r} is not a corpus, but of the kind {known.get('kind')!r}.")
-    return record_of(known, CorpusManifest, path, remedy=removal_line(folder))
+    return record_of(known, CorpusManifest, path, remedy=removal_line(folder, by=BUILD))

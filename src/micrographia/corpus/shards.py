@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from micrographia.corpus.encoding import Encoded, Ids, IdType
-from micrographia.corpus.manifest import SPLITS, Split
+from micrographia.corpus.manifest import BUILD, SPLITS, Split
 from micrographia.errors import CacheError
 from micrographia.ids import TokenId
 from micrographia.store import atomic_file, removal_line
@@ -105,7 +105,7 @@ class Shard:
             arrays, state = _mapped(path)
             train, heldout = (_table(arrays, split) for split in SPLITS)
         except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-            raise CacheError(f"{path} is not a whole shard ({error}). {removal_line(path.parent)}") from error
+            raise CacheError(f"{path} is not a whole shard ({error}). {removal_line(path.parent, by=BUILD)}") from error
         return Shard(train, heldout, state)
 
 

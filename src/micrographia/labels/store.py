@@ -458,7 +458,9 @@ def _understood(path: Path) -> Generator[None]:
             raise WorkError(
                 f"Cannot read or write {path}: {said}. Look after the disk, and give the same command."
             ) from error
-        raise CacheError(f"{path} cannot be read: {said}. {store.removal_line(path)}") from error
+        raise CacheError(
+            f"{path} cannot be read: {said}. {store.removal_line(path, by='micrographia label')}"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise CacheError(
             f"{path} is not a file of labels, or is damaged: {error}. Put it aside, and make labels anew: "
