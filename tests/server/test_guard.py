@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2 as httpx
 import pytest
@@ -45,7 +46,9 @@ def asked(method: str = "GET", path: str = "/api/about", query: str = "", body: 
     async def send(message) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(inside, door=DOOR)(scope, receive, send))
+    # A thread of its own: a browser of other tests may have left its loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, Guard(inside, door=DOOR)(scope, receive, send)).result()
     start, end = sent
     return start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, end["body"], inside.bodies
 
