@@ -36,7 +36,7 @@ from micrographia.ids import Layer
 from micrographia.labels.beside import labels_beside
 from micrographia.labels.crowd import Crowd
 from micrographia.labels.exam import Exam, Marks, least_of
-from micrographia.labels.halves import Reading
+from micrographia.labels.halves import Halves, Reading
 from micrographia.labels.label import Held, Kind
 from micrographia.labels.rules import Condition, Rule, Where, parse_rule
 from micrographia.labels.store import LabelBook
@@ -48,7 +48,6 @@ CONTEXT = 32
 TENTHS, PER_TENTH, OFF = 10, 5, 50
 MARKED = 0.3
 FEWEST_CONTEXTS = 50
-BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,9 @@ def fires(job: Job, ids: np.ndarray, named: dict[Layer, np.ndarray]) -> dict[Lay
         row = active.row[some] + first * (act.shape[1] - 1)
         parts[watch.layer].append((active.feature[some].astype(np.int16), row.astype(np.int32), active.code[some]))
 
-    for first in range(0, len(ids), BLOCK):
-        look(job, torch.from_numpy(ids[first : first + BLOCK]), partial(see, first))
-        if first % 160 == 0:
+    for first in range(0, len(ids), job.block):
+        look(job, torch.from_numpy(ids[first : first + job.block]), partial(see, first))
+        if first % (10 * job.block) == 0:
             print(f"{first} of {len(ids)} windows", flush=True)
     found: dict[Layer, Fires] = {}
     for watch in job.watches:
@@ -118,9 +117,8 @@ def reading_of(text: Text, known: Text, seed: int) -> Reading:
     fresh &= ~np.isin(hashes, contexts(known.ids, seed))
     shape, none = (len(text.ids), text.length - 1), np.zeros((len(text.ids), text.length - 1), dtype=bool)
     places = np.arange(text.ids.size).reshape(text.ids.shape)[:, 1:]
-    documents = text.documents[np.searchsorted(text.breaks, places.astype(np.uint32), side="right") - 1]
     ids = text.ids.astype(np.int64)
-    return Reading(np.arange(len(ids)), ids, documents.astype(np.int64), none, fresh.reshape(shape))
+    return Reading(np.arange(len(ids)), ids, Halves(text, seed).documents(places), none, fresh.reshape(shape))
 
 
 class Asked:
